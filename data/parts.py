@@ -1,0 +1,260 @@
+"""A stage at rest: a folder of parts, each committed by rename, and a manifest written last.
+
+A stage's identity is a hash of its settings and of the stages it reads. A folder with a
+manifest is complete; one without holds whole parts only, and the next build makes the rest.
+"""
+
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from data.errors import DamagedPart, OutputError, SourceError
+from data.schema import fingerprint
+
+MANIFEST = "manifest.json"
+LAYOUT = 1
+"""Raised when the meaning of stored parts changes: older stages are then made again."""
+
+
+def write_file(path: Path, content: bytes | pa.Buffer) -> None:
+    """Commit a whole file or nothing: temporary name, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise output_error(path, error) from error
+
+
+def write_if_changed(path: Path, content: bytes) -> None:
+    if not path.exists() or path.read_bytes() != content:
+        write_file(path, content)
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(
+            "the disk is full",
+            where=str(path),
+            fix="nothing half-written is kept: free some space and run the same command",
+        )
+    return OutputError(
+        f"cannot be written ({error.strerror or error})",
+        where=str(path),
+        fix="choose another folder with --out or mend its rights",
+    )
+
+
+@contextmanager
+def lock(out: Path) -> Iterator[None]:
+    """Hold OUT for one build at a time; the kernel lets go when the process dies."""
+    path = out / "logs" / "lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(path, "a+")  # noqa: SIM115 - closed below, in another with
+    except OSError as error:
+        raise output_error(path, error) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise OutputError(
+                f"another build is running here (process {holder})",
+                where=str(out),
+                fix="wait for it or choose another --out",
+            ) from error
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def sha256_file(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def to_parquet(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def to_arrow(table: pa.Table, batch_rows: int = 1024) -> pa.Buffer:
+    """The IPC file format, uncompressed, so that readers can map it."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=batch_rows)
+    return sink.getvalue()
+
+
+@dataclass
+class Stage:
+    """One stage's folder; `inputs` are the stages it reads.
+
+    A stage may hold several tables side by side (samples and their verdicts): `table` names
+    one, and `part-00003` of each belongs together.
+    """
+
+    out: Path
+    name: str
+    settings: dict[str, Any]
+    inputs: Sequence["Stage"] = ()
+    at: Path | None = None
+    hash: str = field(init=False)
+    folder: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        reads = [f"{stage.name}-{stage.hash}" for stage in self.inputs]
+        self.hash = fingerprint([LAYOUT, self.name, self.settings, reads])
+        self.folder = self.at or self.out / "stages" / f"{self.name}-{self.hash}"
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of this very hash, or None while the stage is incomplete."""
+        try:
+            found = json.loads((self.folder / MANIFEST).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, OSError) as error:
+            raise DamagedPart(self.folder / MANIFEST) from error
+        return found if isinstance(found, dict) and found.get("hash") == self.hash else None
+
+    @property
+    def done(self) -> bool:
+        """Complete, with every file present in its recorded size."""
+        manifest = self.manifest
+        return manifest is not None and all(
+            (self.folder / part["file"]).is_file()
+            and (self.folder / part["file"]).stat().st_size == part["bytes"]
+            for part in manifest["parts"]
+        )
+
+    def file(self, index: int, table: str = "part", suffix: str = "parquet") -> Path:
+        return self.folder / f"{table}-{index:05d}.{suffix}"
+
+    def has(self, index: int, table: str = "part", suffix: str = "parquet") -> bool:
+        return self.file(index, table, suffix).is_file()
+
+    def count(self, table: str = "part") -> int:
+        manifest = self.manifest
+        if manifest is None:
+            raise DamagedPart(self.folder / MANIFEST)
+        return sum(part["file"].startswith(f"{table}-") for part in manifest["parts"])
+
+    def write(self, index: int, content: pa.Table, table: str = "part") -> None:
+        write_file(self.file(index, table), to_parquet(content))
+
+    def write_arrow(self, index: int, content: pa.Table, table: str = "part") -> None:
+        """One record batch, so that a mapped part is one contiguous array."""
+        batch = max(1, content.num_rows)
+        write_file(self.file(index, table, "arrow"), to_arrow(content.combine_chunks(), batch))
+
+    def read(self, index: int, table: str = "part", suffix: str = "parquet") -> pa.Table:
+        """A part whose checksum holds; raises DamagedPart otherwise."""
+        path = self.file(index, table, suffix)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise DamagedPart(path) from error
+        expected = self._checksum(path.name)
+        if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+            raise DamagedPart(path)
+        if suffix == "arrow":
+            return pa.ipc.open_file(pa.py_buffer(content)).read_all()
+        return pq.read_table(io.BytesIO(content))
+
+    def map(self, index: int, table: str = "part") -> pa.Table:
+        """An .arrow part as a memory map, its checksum tested first."""
+        path = self.file(index, table, "arrow")
+        if not path.is_file() or self._checksum(path.name) != sha256_file(path):
+            raise DamagedPart(path)
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+    def _checksum(self, file: str) -> str | None:
+        manifest = self.manifest
+        parts = manifest["parts"] if manifest else []
+        return next((part["sha256"] for part in parts if part["file"] == file), None)
+
+    def finish(self, about: dict[str, dict[str, Any]] | None = None, **facts: Any) -> None:
+        """Write the manifest over the parts that lie in the folder; `about` adds to a file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.clean()
+        files = sorted(
+            path for path in self.folder.iterdir() if path.suffix in (".parquet", ".arrow")
+        )
+        parts = [
+            {
+                "file": path.name,
+                "bytes": path.stat().st_size,
+                "sha256": sha256_file(path),
+                **(about or {}).get(path.name, {}),
+            }
+            for path in files
+        ]
+        manifest = {
+            "stage": self.name,
+            "hash": self.hash,
+            "settings": self.settings,
+            "inputs": [f"{stage.name}-{stage.hash}" for stage in self.inputs],
+            **facts,
+            "parts": parts,
+        }
+        write_file(self.folder / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
+
+    def clean(self) -> None:
+        """Remove what a killed build left half-written; only under the lock of OUT."""
+        for path in self.folder.glob(".*.tmp"):
+            path.unlink()
+
+    def begin(self) -> None:
+        """Make the folder ready: no stale manifest, no half-written file."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+            self.clean()
+        except OSError as error:
+            raise output_error(self.folder, error) from error
+
+
+def drop(damaged: DamagedPart) -> None:
+    """Forget a damaged part and its stage's manifest, so that the build makes it again."""
+    damaged.path.unlink(missing_ok=True)
+    (damaged.path.parent / MANIFEST).unlink(missing_ok=True)
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a .jsonl file; an unreadable line is named."""
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise SourceError(
+                f"is not JSON ({error})", where=f"{path}:{number}", fix="mend or remove the line"
+            ) from error
+        if not isinstance(row, dict):
+            raise SourceError("is not a JSON object", where=f"{path}:{number}")
+        rows.append(row)
+    return rows

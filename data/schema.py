@@ -1,0 +1,141 @@
+"""The Arrow schemas of the tables between stages, and ids."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+
+SEEDS = pa.schema([("id", pa.uint64()), ("fields", pa.string())])
+"""`fields`: the seed's columns as one JSON object."""
+
+PROMPTS = pa.schema(
+    [
+        ("id", pa.uint64()),
+        ("seed_id", pa.uint64()),
+        ("seed_text", pa.string()),
+        ("topic", pa.string()),
+        ("format", pa.string()),
+        ("audience", pa.string()),
+        ("knobs", pa.string()),
+        ("seed", pa.string()),
+        ("messages", pa.list_(MESSAGE)),
+    ]
+)
+"""`knobs`: the kind's settings of this row as JSON; `seed`: the seed's columns as JSON."""
+
+COMPLETIONS = pa.schema(
+    [
+        ("id", pa.uint64()),
+        ("key", pa.string()),
+        ("text", pa.string()),
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("error", pa.string()),
+    ]
+)
+"""`error`: the server's words where it refused the request, else null."""
+
+SAMPLES = pa.schema(
+    [
+        ("id", pa.uint64()),
+        ("source", pa.string()),
+        ("kind", pa.string()),
+        ("tag", pa.string()),
+        ("text", pa.string()),
+        ("messages", pa.list_(MESSAGE)),
+        ("seed_id", pa.uint64()),
+        ("seed_text", pa.string()),
+        ("prompt", pa.string()),
+        ("format", pa.string()),
+        ("audience", pa.string()),
+        ("topic", pa.string()),
+        ("model", pa.string()),
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("tokens", pa.int32()),
+        ("licence", pa.string()),
+        ("meta", pa.string()),
+    ]
+)
+"""`tokens`: GPT-2 tokens of the text, whatever an output's tokenizer is, so that funnels and
+thresholds of different recipes compare."""
+
+VERDICTS = pa.schema(
+    [
+        ("id", pa.uint64()),
+        ("filter", pa.string()),
+        ("reason", pa.string()),
+        ("figures", pa.string()),
+    ]
+)
+"""`figures`: the numbers behind the reason as JSON."""
+
+
+def tokens_schema(id_type: pa.DataType) -> pa.Schema:
+    """One tokenized document a row; `source` indexes the names in the stage's manifest."""
+    return pa.schema(
+        [
+            ("id", pa.uint64()),
+            ("source", pa.uint8()),
+            ("input_ids", pa.large_list(id_type)),
+        ]
+    )
+
+
+def packed_schema(id_type: pa.DataType, sequence_length: int) -> pa.Schema:
+    """One packed row of `sequence_length` ids; the columns are explained in the card."""
+    length = pa.uint16() if sequence_length <= 0xFFFF else pa.int32()
+    return pa.schema(
+        [
+            ("input_ids", pa.list_(id_type, sequence_length)),
+            ("seq_lengths", pa.list_(length)),
+            ("n_tokens", pa.int32()),
+            ("doc_ids", pa.list_(pa.uint64())),
+            ("doc_offsets", pa.list_(pa.uint32())),
+            ("source_ids", pa.list_(pa.uint8())),
+        ]
+    )
+
+
+def id_type(vocabulary: int) -> pa.DataType:
+    return pa.uint16() if vocabulary <= 0x10000 else pa.int32()
+
+
+def canonical(value: object) -> bytes:
+    """JSON with sorted keys and no spaces: the form that is hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def make_id(value: object) -> int:
+    """A uint64 from what made a row; stable across machines and versions."""
+    return int.from_bytes(hashlib.blake2b(canonical(value), digest_size=8).digest(), "little")
+
+
+def fingerprint(value: object, digits: int = 12) -> str:
+    return hashlib.sha256(canonical(value)).hexdigest()[:digits]
+
+
+def show_id(value: int) -> str:
+    return f"{value:016x}"
+
+
+def draw(*what: object) -> float:
+    """A uniform number in [0, 1) that depends on its arguments alone."""
+    return make_id(list(what)) / 2.0**64
+
+
+def choose(shares: Mapping[str, float], *what: object) -> str:
+    """One key of `shares` with probability proportional to its value (see `draw`)."""
+    point = draw(*what) * sum(shares.values())
+    for key, share in shares.items():
+        point -= share
+        if point < 0:
+            return key
+    return list(shares)[-1]

@@ -1,0 +1,9 @@
+"""What filters read of a sample."""
+
+import polars as pl
+
+
+def body(samples: pl.DataFrame) -> pl.Series:
+    """The text, or the contents of a conversation's turns joined by line breaks."""
+    turns = pl.col("messages").list.eval(pl.element().struct.field("content")).list.join("\n")
+    return samples.select(body=pl.coalesce("text", turns).fill_null(""))["body"]

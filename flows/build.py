@@ -1,0 +1,133 @@
+"""The build: seeds > prompts > completions > samples > curate > tokenize > pack."""
+
+from collections.abc import Sequence
+from typing import cast
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import deployment
+from prefect.states import Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from data.errors import DamagedPart, ShardmillError
+from data.parts import drop, lock
+from flows.curation import curate
+from flows.generation import complete
+from flows.plan import Plan, plan_build
+from flows.progress import Progress
+from flows.report import write_report
+from flows.stages import (
+    Runner,
+    Work,
+    check_seeds,
+    pack,
+    parse_samples,
+    read_seeds,
+    render_prompts,
+    run_parts,
+    tokenize,
+)
+
+THREADS = 4
+REBUILDS = 20
+
+
+def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> None:
+    """Whatever of the plan is not done. A damaged part is dropped and made again."""
+    recipe = plan.recipe
+    for rebuild in range(REBUILDS):
+        try:
+            for source in plan.sources:
+                read_seeds(source, run)
+                check_seeds(source)
+            for source in plan.sources:
+                render_prompts(source, recipe.seed, recipe.part_rows, run)
+            complete(plan, progress)
+            for source in plan.sources:
+                parse_samples(source, plan, run)
+            curate(plan, run)
+            for target in plan.targets:
+                tokenize(plan, target, run)
+                pack(plan, target, run)
+            return
+        except DamagedPart as damaged:
+            if rebuild == REBUILDS - 1:
+                raise
+            progress.say(f"{damaged.path} is damaged and is made again")
+            drop(damaged)
+
+
+@task(task_run_name="{stage}-{index}", cache_policy=NO_CACHE, persist_result=False)
+def make_part(stage: str, index: int, work: Work) -> ShardmillError | None:
+    """One part. An error of ours is handed back, so that one line is logged and no trace."""
+    try:
+        work(index)
+    except ShardmillError as error:
+        return error
+    return None
+
+
+def run_tasks(stage: str, work: Work, indices: Sequence[int]) -> None:
+    """Parts as Prefect tasks, side by side."""
+    futures = [make_part.submit(stage, index, work) for index in indices]
+    errors = [future.result() for future in futures]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+@flow(
+    name="build",
+    flow_run_name="{recipe}",
+    task_runner=ThreadPoolTaskRunner(max_workers=THREADS),  # type: ignore[arg-type]
+    persist_result=False,
+    validate_parameters=True,
+)
+def build(
+    recipe: str = "demo",
+    out: str | None = None,
+    overrides: list[str] | None = None,
+    scale: float = 1.0,
+) -> State[None] | None:
+    """Build a recipe's shards.
+
+    Args:
+        recipe: A shipped recipe's name (`demo`) or the path of a YAML file.
+        out: The folder that the build fills and resumes from; `runs/<name>` if left out.
+        overrides: Changes to the recipe, such as `engine.sampling.temperature=0.6`.
+        scale: Factor on every sample count.
+    """
+    logger = get_run_logger()
+    try:
+        plan = plan_build(recipe, out, overrides or [], scale)
+        with lock(plan.out), _progress() as progress:
+            run_stages(plan, progress, run_tasks)
+            table = write_report(plan)
+    except ShardmillError as error:
+        logger.error("%s", error)
+        return Failed(message=f"{type(error).__name__}: {error}", data=error)
+    create_table_artifact(table.to_dicts(), key="funnel", description=f"Funnel of {recipe}")
+    for target in plan.targets:
+        logger.info("shards in %s", target.shards.folder)
+    return None
+
+
+def _progress() -> Progress:
+    """On the terminal for a run from the command line, in the log and as an artifact for a
+    deployment's run."""
+    if deployment.id is None:
+        return Progress()
+    logger = get_run_logger()
+    artifact = cast(UUID, create_progress_artifact(0.0, key="progress", description="completions"))
+
+    def sink(share: float, line: str) -> None:
+        update_progress_artifact(artifact, share * 100)
+
+    return Progress(sink=sink, log=logger.info)

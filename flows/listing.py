@@ -1,0 +1,57 @@
+"""What `shardmill list` prints, read from the code itself."""
+
+from collections.abc import Callable
+
+import yaml
+
+from data.templates import TEMPLATES
+from data.tokenization import PACKAGED
+from filters import list_filters, load_filter
+from flows.recipe import SHIPPED, list_recipes
+from prompts import list_kinds, load_kind
+
+Lines = list[tuple[str, str]]
+
+
+def _first(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]
+
+
+def _recipes() -> Lines:
+    lines = []
+    for name in list_recipes():
+        path = SHIPPED / f"{name}.yaml"
+        head = path.read_text().partition("\n")[0].removeprefix("#").strip()
+        data = yaml.safe_load(path.read_text())
+        lines.append((name, f"{head} [{', '.join(data['generate'])}]"))
+    return lines
+
+
+def _kinds() -> Lines:
+    lines = []
+    for name in list_kinds():
+        kind = load_kind(name)
+        tag = f"[{kind.TAG}] " if kind.TAG else ""
+        knobs = ", ".join(kind.model_fields) or "none"
+        lines.append((name, f"{tag}{_first(kind.__doc__)} Knobs: {knobs}."))
+    return lines
+
+
+def _filters() -> Lines:
+    loaded = [(name, load_filter(name)) for name in list_filters()]
+    return [
+        (name, f"{_first(judge.__doc__)} Knobs: {', '.join(judge.model_fields) or 'none'}.")
+        for name, judge in loaded
+    ]
+
+
+LISTS: dict[str, Callable[[], Lines]] = {
+    "recipes": _recipes,
+    "kinds": _kinds,
+    "filters": _filters,
+    "tokenizers": lambda: [
+        *PACKAGED.items(),
+        ("PATH or ORG/NAME", "a tokenizer.json, its folder, or a hub id"),
+    ],
+    "templates": lambda: [(name, _first(made.__doc__)) for name, made in TEMPLATES.items()],
+}

@@ -1,0 +1,201 @@
+"""From a recipe to its stages: which folders a build fills and what each one reads.
+
+Every stage's identity follows from settings, code and upstream identities alone, so the whole
+graph stands before anything runs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.parts import Stage, sha256_file
+from data.tokenization import load_tokenizer
+from filters import CorpusFilter, Filter, filter_source, load_filter
+from flows.recipe import CurationStep, Generate, Output, Recipe, Sampling, load_recipe, make_knobs
+from inference.models import Model, engine_python, resolve
+from prompts import TaskKind, kind_source, load_kind
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of `generate`: its settings and its stages."""
+
+    name: str
+    settings: Generate
+    kind: type[TaskKind]
+    sampling: Sampling
+    seeds: Stage
+    prompts: Stage
+    completions: Stage
+    samples: Stage
+
+
+@dataclass(frozen=True)
+class Step:
+    """One entry of `curate`; its stage holds the verdicts on all sources' samples."""
+
+    settings: CurationStep
+    judge: Filter | CorpusFilter
+    verdicts: Stage
+
+
+@dataclass(frozen=True)
+class Target:
+    """One entry of `outputs`."""
+
+    name: str
+    settings: Output
+    sources: tuple[str, ...]
+    tokens: Stage
+    shards: Stage
+
+
+@dataclass(frozen=True)
+class Plan:
+    recipe: Recipe
+    out: Path
+    model: Model
+    sources: tuple[Source, ...]
+    steps: tuple[Step, ...]
+    targets: tuple[Target, ...]
+
+    def stages(self) -> Iterator[Stage]:
+        """Each stage once, in the order of a build."""
+        groups = [
+            [source.seeds for source in self.sources],
+            [source.prompts for source in self.sources],
+            [source.completions for source in self.sources],
+            [source.samples for source in self.sources],
+            [step.verdicts for step in self.steps],
+            *([target.tokens, target.shards] for target in self.targets),
+        ]
+        seen: set[Path] = set()
+        for stage in (stage for group in groups for stage in group):
+            if stage.folder not in seen:
+                seen.add(stage.folder)
+                yield stage
+
+    @property
+    def done(self) -> bool:
+        return all(stage.done for stage in self.stages())
+
+    def check_engine(self) -> None:
+        """Raises EngineError where a server would have to be launched and cannot be."""
+        launches = not self.recipe.engine.endpoints
+        if launches and not all(source.completions.done for source in self.sources):
+            engine_python(self.recipe.engine.launch.python)
+
+    def describe(self) -> str:
+        stages = list(self.stages())
+        return f"{sum(stage.done for stage in stages)} of {len(stages)} stages are done"
+
+
+def plan_build(
+    name: str, out: str | Path | None = None, overrides: Sequence[str] = (), scale: float = 1.0
+) -> Plan:
+    """The plan of a shipped recipe or a recipe file; `out` is runs/<name> where left out."""
+    recipe = load_recipe(name, overrides, scale)
+    return make_plan(recipe, Path(out or Path("runs") / recipe.name))
+
+
+def make_plan(recipe: Recipe, out: Path) -> Plan:
+    """Raises RecipeError for a tokenizer or a model that cannot be found."""
+    model = resolve(recipe.engine.model, recipe.engine.revision)
+    sources = tuple(_source(recipe, name, out, model) for name in recipe.generate)
+    steps = tuple(_steps(recipe, out, sources))
+    targets = tuple(_target(recipe, name, out, sources, steps) for name in recipe.outputs)
+    return Plan(recipe, out, model, sources, steps, targets)
+
+
+def _source(recipe: Recipe, name: str, out: Path, model: Model) -> Source:
+    settings = recipe.generate[name]
+    changes = settings.sampling.model_dump(exclude_none=True)
+    sampling = recipe.engine.sampling.model_copy(update=changes)
+    file = Path(settings.seeds.file)
+    seeds = Stage(out, f"seeds.{file.stem}", {"sha256": sha256_file(file)})
+    prompts = Stage(
+        out,
+        f"prompts.{name}",
+        {
+            "seed": recipe.seed,
+            "kind": settings.kind,
+            "code": kind_source(settings.kind),
+            "samples": settings.samples,
+            "knobs": settings.knobs,
+            "vary": settings.shares(),
+            "part_rows": recipe.part_rows,
+        },
+        [seeds],
+    )
+    completions = Stage(
+        out,
+        f"completions.{name}",
+        {
+            "model": model.name,
+            "revision": model.revision,
+            "sampling": sampling.model_dump(mode="json"),
+        },
+        [prompts],
+    )
+    samples = Stage(
+        out,
+        f"samples.{name}",
+        {"code": kind_source(settings.kind), "licence": recipe.engine.licence},
+        [prompts, completions],
+    )
+    kind = load_kind(settings.kind)
+    return Source(name, settings, kind, sampling, seeds, prompts, completions, samples)
+
+
+def _steps(recipe: Recipe, out: Path, sources: tuple[Source, ...]) -> Iterator[Step]:
+    """Each step reads the verdicts before it: a sample gets one verdict, the first."""
+    reads = [source.samples for source in sources]
+    for number, entry in enumerate(recipe.curate, 1):
+        judge = make_knobs(load_filter(entry.filter), entry.knobs, entry.filter)
+        verdicts = Stage(
+            out,
+            f"verdicts.{number}.{entry.filter}",
+            {
+                "knobs": judge.model_dump(mode="json"),
+                "code": filter_source(entry.filter),
+                "only": list(entry.only),
+                "except": list(entry.except_),
+            },
+            list(reads),
+        )
+        yield Step(entry, judge, verdicts)
+        reads = [*(source.samples for source in sources), verdicts]
+
+
+def _target(
+    recipe: Recipe, name: str, out: Path, sources: tuple[Source, ...], steps: tuple[Step, ...]
+) -> Target:
+    settings = recipe.outputs[name]
+    chosen = tuple(
+        source.name for source in sources if not settings.mix or source.name in settings.mix
+    )
+    tokenizer = load_tokenizer(settings.tokenizer)
+    tokens = Stage(
+        out,
+        f"tokens.{name}",
+        {
+            "tokenizer": tokenizer.sha256,
+            "template": settings.render.template,
+            "sources": list(chosen),
+        },
+        [source.samples for source in sources] + [step.verdicts for step in steps[-1:]],
+    )
+    shards = Stage(
+        out,
+        f"shards.{name}",
+        {
+            "seed": recipe.seed,
+            "sequence_length": settings.sequence_length,
+            "rows_per_shard": settings.rows_per_shard,
+            "validation": settings.validation,
+            "repeat": {source: settings.mix[source].repeat for source in settings.mix},
+        },
+        [tokens],
+        at=out / "shards" / name,
+    )
+    return Target(name, settings, chosen, tokens, shards)

@@ -1,0 +1,276 @@
+"""What each stage does with its parts; every function can be called again at any time.
+
+A stage that is done is left alone. Otherwise its missing parts are made, each by `run`, which
+a flow gives as Prefect tasks and a test as a plain loop, and then its manifest.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from data import schema
+from data.errors import SourceError
+from data.parts import Stage, read_json_lines
+from data.shards import Layout, write_shards
+from data.templates import TEMPLATES
+from data.tokenization import load_tokenizer
+from flows.plan import Plan, Source, Target
+from flows.recipe import make_knobs
+from prompts import Refusal, TaskKind
+
+Work = Callable[[int], None]
+Runner = Callable[[str, Work, Sequence[int]], None]
+"""Given a stage's name, the work on one part and the parts to make."""
+
+
+def run_parts(name: str, work: Work, indices: Sequence[int]) -> None:
+    """The plainest runner: one part after the other."""
+    for index in indices:
+        work(index)
+
+
+def read_seeds(source: Source, run: Runner = run_parts) -> None:
+    """The seed file's rows with their ids; equal rows are one seed."""
+    stage = source.seeds
+    if stage.done:
+        return
+
+    def work(index: int) -> None:
+        rows = read_json_lines(Path(source.settings.seeds.file))
+        fields = [schema.canonical(row).decode("utf-8", "replace") for row in rows]
+        table = pa.table(
+            {"id": [schema.make_id(["seed", row]) for row in rows], "fields": fields},
+            schema=schema.SEEDS,
+        )
+        frame = pl.DataFrame(table).unique("id", keep="first", maintain_order=True)
+        stage.write(index, frame.to_arrow().cast(schema.SEEDS))
+
+    stage.begin()
+    run(stage.name, work, [0])
+    stage.finish(rows=stage.read(0).num_rows)
+
+
+def check_seeds(source: Source) -> None:
+    """Raises SourceError where no seed is left or a column that the kind needs is missing."""
+    file = source.settings.seeds.file
+    frame = pl.DataFrame(source.seeds.read(0))
+    if frame.is_empty():
+        raise SourceError("holds no seeds", where=file, fix="add at least one JSON line")
+    needs = source.kind.NEEDS
+    for number, fields in enumerate(frame["fields"], 1):
+        missing = [column for column in needs if json.loads(fields).get(column) in (None, "", [])]
+        if missing:
+            raise SourceError(
+                f"seed {number} lacks {', '.join(missing)}, which the kind "
+                f"{source.settings.kind} needs",
+                where=file,
+                fix=f"every seed needs {', '.join(needs)}",
+            )
+
+
+def render_prompts(source: Source, seed: int, part_rows: int, run: Runner = run_parts) -> None:
+    """`samples` prompts: seeds in the order of a seeded hash, drawn again when used up."""
+    stage = source.prompts
+    if stage.done:
+        return
+    seeds = pl.DataFrame(source.seeds.read(0)).with_columns(
+        order=pl.col("id").map_elements(
+            lambda id: schema.make_id([seed, source.name, id]), return_dtype=pl.UInt64
+        )
+    )
+    seeds = seeds.sort("order", "id")
+    samples = source.settings.samples
+    shares = source.settings.shares()
+
+    def work(index: int) -> None:
+        rows = [
+            _prompt(source, seed, shares, seeds.row(n % len(seeds), named=True), n // len(seeds))
+            for n in range(index * part_rows, min(samples, (index + 1) * part_rows))
+        ]
+        stage.write(index, pa.Table.from_pylist(rows, schema=schema.PROMPTS))
+
+    _fill(stage, -(-samples // part_rows), work, run, rows=samples)
+
+
+def _prompt(
+    source: Source, seed: int, shares: dict[str, dict[str, float]], row: dict[str, Any], turn: int
+) -> dict[str, Any]:
+    """One prompt. Its id follows from the seed row and the draws alone, so that more samples,
+    other seeds or another order leave the prompts that stay as they are."""
+    made_by = ["prompt", seed, source.name, source.settings.kind, row["id"], turn]
+    drawn = {knob: schema.choose(values, *made_by, knob) for knob, values in shares.items()}
+    knobs = {**source.settings.knobs, **drawn}
+    kind = make_knobs(source.kind, knobs, source.settings.kind)
+    fields = json.loads(row["fields"])
+    return {
+        "id": schema.make_id([*made_by, knobs]),
+        "seed_id": row["id"],
+        "seed_text": kind.topic(fields),
+        "topic": str(fields.get("category") or kind.topic(fields)),
+        "format": kind.format(),
+        "audience": getattr(kind, "audience", None),
+        "knobs": json.dumps(knobs, sort_keys=True),
+        "seed": row["fields"],
+        "messages": kind.messages(fields),
+    }
+
+
+def parse_samples(source: Source, plan: Plan, run: Runner = run_parts) -> None:
+    """Replies to samples; a refused one keeps its raw reply and gets a verdict."""
+    stage = source.samples
+    if stage.done:
+        return
+    tokenizer = load_tokenizer("gpt2")
+
+    def work(index: int) -> None:
+        prompts = source.prompts.read(index).to_pylist()
+        completions = source.completions.read(index).to_pylist()
+        rows, verdicts = [], []
+        for prompt, completion in zip(prompts, completions, strict=True):
+            text, refusal = parse_reply(source, prompt, completion)
+            rows.append(_sample(source, plan, prompt, completion, text))
+            if refusal:
+                verdicts.append(_verdict(prompt["id"], refusal, completion))
+        _, offsets = tokenizer.encode([row["text"] for row in rows])
+        for row, start, end in zip(rows, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+            row["tokens"] = end - start
+        stage.write(index, pa.Table.from_pylist(verdicts, schema=schema.VERDICTS), "verdicts")
+        stage.write(index, pa.Table.from_pylist(rows, schema=schema.SAMPLES))
+
+    _fill(stage, source.completions.count(), work, run)
+
+
+def parse_reply(
+    source: Source, prompt: dict[str, Any], completion: dict[str, Any]
+) -> tuple[str, Refusal | None]:
+    reply = completion["text"]
+    if completion["error"]:
+        return reply, Refusal("server_refused", completion["error"])
+    if not reply.strip():
+        return reply, Refusal("empty_reply")
+    kind: TaskKind = make_knobs(source.kind, json.loads(prompt["knobs"]), source.settings.kind)
+    result = kind.parse(reply, json.loads(prompt["seed"]))
+    if isinstance(result, Refusal):
+        return reply, result
+    if not result.text.strip():
+        return reply, Refusal("empty_after_parse")
+    return result.text, None
+
+
+def _sample(
+    source: Source, plan: Plan, prompt: dict[str, Any], completion: dict[str, Any], text: str
+) -> dict[str, Any]:
+    copied = ("id", "seed_id", "seed_text", "format", "audience", "topic")
+    counted = ("finish_reason", "prompt_tokens", "completion_tokens")
+    return {
+        **{column: prompt[column] for column in copied},
+        **{column: completion[column] for column in counted},
+        "source": source.name,
+        "kind": source.settings.kind,
+        "tag": source.kind.TAG,
+        "text": text,
+        "prompt": prompt["messages"][-1]["content"],
+        "model": plan.model.name,
+        "licence": plan.recipe.engine.licence,
+        "meta": json.dumps({"key": completion["key"], "knobs": json.loads(prompt["knobs"])}),
+    }
+
+
+def _verdict(id: int, refusal: Refusal, completion: dict[str, Any]) -> dict[str, Any]:
+    figures = {"detail": refusal.detail, "finish_reason": completion["finish_reason"]}
+    return {
+        "id": id,
+        "filter": "parse",
+        "reason": refusal.reason,
+        "figures": json.dumps(figures),
+    }
+
+
+def tokenize(plan: Plan, target: Target, run: Runner = run_parts) -> None:
+    """Kept samples of the output's sources as ids, an end-of-text id behind each."""
+    stage = target.tokens
+    if stage.done:
+        return
+    tokenizer = load_tokenizer(target.settings.tokenizer)
+    template = TEMPLATES[target.settings.render.template]
+    kind = schema.id_type(tokenizer.vocabulary)
+    parts = sample_parts(plan)
+
+    def work(index: int) -> None:
+        source, _ = parts[index]
+        number = target.sources.index(source.name) if source.name in target.sources else -1
+        samples = kept_samples(plan, index)
+        if number < 0:
+            samples = samples.clear()
+        ids, offsets = tokenizer.encode(template(samples).to_list())
+        ids = np.insert(ids, offsets[1:], tokenizer.eos).astype(kind.to_pandas_dtype())
+        ends = offsets + np.arange(len(offsets))
+        table = pa.table(
+            [
+                samples["id"].to_arrow(),
+                pa.array([max(number, 0)] * len(samples), pa.uint8()),
+                pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(ids, kind)),
+            ],
+            schema=schema.tokens_schema(kind),
+        )
+        stage.write_arrow(index, table)
+
+    _fill(stage, len(parts), work, run, suffix="arrow", sources=list(target.sources))
+
+
+def pack(plan: Plan, target: Target, run: Runner = run_parts) -> None:
+    """The output's shards, their manifest last."""
+    if target.shards.done:
+        return
+    settings = target.settings
+    layout = Layout(
+        sequence_length=settings.sequence_length,
+        rows_per_shard=settings.rows_per_shard,
+        validation=settings.validation,
+        seed=plan.recipe.seed,
+        repeat={name: settings.mix[name].repeat for name in settings.mix},
+    )
+    facts = {
+        "recipe": plan.recipe.name,
+        "sequence_length": settings.sequence_length,
+        "template": settings.render.template,
+        "model": plan.model.name,
+        "licences": [plan.recipe.engine.licence],
+        "repeat": layout.repeat,
+        "seed": plan.recipe.seed,
+        "validation": settings.validation,
+    }
+    tokenizer = load_tokenizer(settings.tokenizer)
+
+    def work(index: int) -> None:
+        write_shards(target.tokens, target.shards, layout, tokenizer, facts)
+
+    run(target.shards.name, work, [0])
+
+
+def sample_parts(plan: Plan) -> list[tuple[Source, int]]:
+    """All sample parts of a build in their order: verdict part n speaks of the n-th."""
+    return [(source, part) for source in plan.sources for part in range(source.samples.count())]
+
+
+def kept_samples(plan: Plan, index: int, steps: int | None = None) -> pl.DataFrame:
+    """The n-th sample part without the samples that parsing or the first `steps` rejected."""
+    source, part = sample_parts(plan)[index]
+    samples = pl.DataFrame(source.samples.read(part))
+    verdicts = [source.samples.read(part, "verdicts")]
+    verdicts += [step.verdicts.read(index) for step in plan.steps[:steps]]
+    rejected = pl.concat([pl.DataFrame(table).select("id") for table in verdicts])
+    return samples.join(rejected, on="id", how="anti", maintain_order="left")
+
+
+def _fill(
+    stage: Stage, parts: int, work: Work, run: Runner, suffix: str = "parquet", **facts: Any
+) -> None:
+    stage.begin()
+    run(stage.name, work, [i for i in range(parts) if not stage.has(i, suffix=suffix)])
+    stage.finish(**facts)

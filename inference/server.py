@@ -1,0 +1,190 @@
+"""Servers of ours: started, awaited, stopped, never left behind."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from data.errors import EngineError
+from data.parts import output_error
+
+CPU_FLAGS = ("--dtype", "bfloat16", "--enforce-eager", "--max-num-seqs", "64")
+"""Eager: compiling costs more than it brings in a short build."""
+CPU_SAFE = ("--no-enable-chunked-prefill",)
+"""A seeded request whose prefill is split kills vLLM's engine on a CPU."""
+CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
+QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+
+
+class Server:
+    """A server process on loopback, used as a context: it answers `health` inside.
+
+    `start` and `wait` do the two halves of entering, for work in between.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        health: str,
+        log: Path,
+        *,
+        patience: float,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`patience`: seconds until an unready server is given up."""
+        self.name = name
+        self._command, self._health, self._log = list(command), health, log
+        self._patience = patience
+        self._environment = {**os.environ, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Server":
+        self.start()
+        self.wait()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Raises OutputError where the log cannot be written."""
+        guard = Path(__file__).with_name("guard.py")
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            log = self._log.open("wb")
+        except OSError as error:
+            raise output_error(self._log, error) from error
+        with log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(guard), *self._command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=self._environment,
+            )
+
+    def wait(self) -> None:
+        """Until the server is healthy. Raises EngineError, the server stopped, where it ends
+        before or takes longer than its patience."""
+        try:
+            self._await_health()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Let the guard take the whole process group down, and wait until it has."""
+        if self._process is None:
+            return
+        if self._process.stdin:
+            self._process.stdin.close()
+        self._process.wait()
+        self._process = None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll() if self._process else None
+
+    def last_lines(self, count: int = 12) -> str:
+        try:
+            with open(self._log, errors="replace") as handle:
+                return "".join(deque(handle, maxlen=count)).rstrip()
+        except OSError:
+            return ""
+
+    def _await_health(self) -> None:
+        started = time.monotonic()
+        while time.monotonic() - started < self._patience:
+            if self.exit_code is not None:
+                raise EngineError(
+                    f"{self.name} ended with code {self.exit_code} before it was ready",
+                    where=str(self._log),
+                    fix=f"its last lines:\n{self.last_lines()}",
+                )
+            try:
+                with urllib.request.urlopen(self._health, timeout=2) as answer:
+                    if answer.status == 200:
+                        return
+            except (urllib.error.URLError, OSError):
+                pass  # not listening yet
+            time.sleep(0.1)
+        raise EngineError(
+            f"{self.name} was not ready within {self._patience:.0f} s",
+            where=str(self._log),
+            fix=f"its last lines:\n{self.last_lines()}",
+        )
+
+
+def has_gpu() -> bool:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return False
+    found = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
+    return found.returncode == 0 and "GPU" in found.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def refuse_taken(port: int) -> None:
+    """Raises EngineError where something listens on the port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise EngineError(
+                f"port {port} is taken",
+                fix="free it, or leave engine.launch.port out and a free one is found",
+            ) from error
+
+
+def vllm_server(
+    python: Path,
+    path: str,
+    name: str,
+    port: int,
+    log: Path,
+    *,
+    gpu: bool,
+    max_model_len: int,
+    patience: float,
+    extra: Sequence[str] = (),
+) -> Server:
+    """vLLM's OpenAI-compatible server for the model at `path` (a folder or a hub id)."""
+    command = [str(python), "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", path, "--served-model-name", name]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--max-model-len", str(max_model_len)]
+    environment = dict(QUIET)
+    if not gpu:
+        command += [*CPU_FLAGS, *CPU_SAFE]
+        environment |= {key: os.environ.get(key, value) for key, value in CPU_ENVIRONMENT.items()}
+    if Path(path).is_dir():
+        environment["HF_HUB_OFFLINE"] = "1"
+    return Server(
+        "the vLLM server",
+        [*command, *extra],
+        f"http://127.0.0.1:{port}/health",
+        log,
+        patience=patience,
+        environment=environment,
+    )

@@ -1,0 +1,77 @@
+"""A word problem with its worked solution and final answer."""
+
+import re
+from typing import ClassVar
+
+from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
+from prompts._text import is_refusal, strip_preamble
+
+_ANSWER = re.compile(
+    r"(?:final answer|answer|####)\W*(?:(?:is|are|equals)\W*)?(?:[a-z ]{0,40})?(-?[\d][\d.,/]*)",
+    re.IGNORECASE,
+)
+
+
+EXAMPLE = """Problem: A shop has 5 boxes with 12 pens each and sells 20 pens. How many are left?
+Solution:
+Pens in the shop: 5 * 12 = 60
+Pens left: 60 - 20 = 40
+Answer: 40 pens"""
+
+
+def _ask(seed: Seed, numbers: str) -> str:
+    return (
+        f"Write one word problem for {seed['level']} that trains {seed['skill']}. "
+        f"Setting: {seed['setting']}. Numbers: {numbers}. "
+        "Then solve it, one calculation a line, and give the final number."
+    )
+
+
+class Math(TaskKind):
+    """A word problem with its worked solution and final answer."""
+
+    NEEDS: ClassVar[tuple[str, ...]] = ("skill", "setting", "numbers", "level")
+    TAG: ClassVar[str | None] = "Math"
+
+    def messages(self, seed: Seed) -> list[Message]:
+        shown = _ask(
+            {"level": "grade 3", "skill": "two-step problems", "setting": "a stationery shop"},
+            "5, 12, 20",
+        )
+        numbers = ", ".join(str(number) for number in seed["numbers"])
+        return user(shown) + assistant(EXAMPLE) + user(_ask(seed, numbers))
+
+    def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
+        if is_refusal(reply):
+            return Refusal("model_declined")
+        text = strip_preamble(reply)
+        if "5 boxes with 12 pens" in text:
+            return Refusal("copies_the_example")
+        if "?" not in text:
+            return Refusal("no_question")
+        if not _ANSWER.search(text):
+            return Refusal("no_answer", "no final answer with a number")
+        return Draft(text)
+
+    EXAMPLES: ClassVar[tuple[Example, ...]] = (
+        Example(
+            seed={"skill": "adding", "setting": "a farm", "numbers": [3, 4], "level": "grade 1"},
+            reply="Problem: 3 hens and 4 ducks. How many birds?\nSolution: 3 + 4 = 7\nAnswer: 7",
+            text="Problem: 3 hens and 4 ducks. How many birds?\nSolution: 3 + 4 = 7\nAnswer: 7",
+        ),
+        Example(
+            seed={"skill": "adding", "setting": "a farm", "numbers": [3, 4], "level": "grade 1"},
+            reply="How many birds are 3 hens and 4 ducks?\n3 + 4 = 7\nThe answer is 7 birds.",
+            text="How many birds are 3 hens and 4 ducks?\n3 + 4 = 7\nThe answer is 7 birds.",
+        ),
+        Example(
+            seed={"skill": "adding", "setting": "a farm", "numbers": [3, 4], "level": "grade 1"},
+            reply="Problem: 3 hens and 4 ducks. How many birds are there?",
+            refused="no_answer",
+        ),
+        Example(
+            seed={"skill": "adding", "setting": "a farm", "numbers": [3, 4], "level": "grade 1"},
+            reply="I'm sorry, I can't do sums.",
+            refused="model_declined",
+        ),
+    )

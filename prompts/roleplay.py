@@ -1,0 +1,86 @@
+"""A scene played by its characters, a speaker's name before each line."""
+
+import re
+from typing import ClassVar
+
+from pydantic import Field
+
+from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
+from prompts._text import is_refusal, listed, strip_preamble
+
+_LINE = re.compile(r"^\W{0,3}([A-Z][\w.' -]{0,30}?)(?: \([^)\n]*\))?\W{0,3}:", re.MULTILINE)
+
+
+SHOWN = {
+    "scene": "A harbour office at dusk; a crate has been delivered to the wrong pier.",
+    "characters": ["Odile, the harbour clerk, exact and dry", "Bram, a cheerful docker"],
+    "goal": "find the owner of the crate before the tide turns",
+}
+EXAMPLE = """Odile: The list says pier four, and this is pier six.
+Bram (scratching his head): Four, six, the sea is the same.
+Odile: The owner will not say so. Read me the label.
+Bram: It smells of oranges. We could just keep one.
+Odile: We could not. The label, please.
+Bram: "Verhoeven, fruit." He drinks his coffee next door!
+Odile: Then fetch him, and take your hand out of the crate.
+Bram (laughing): You see everything. I am on my way."""
+
+
+class Roleplay(TaskKind):
+    """A scene played by its characters, a speaker's name before each line."""
+
+    NEEDS: ClassVar[tuple[str, ...]] = ("scene", "characters", "goal")
+    TAG: ClassVar[str | None] = "Roleplay"
+
+    lines: int = Field(10, ge=2)
+    """The number of spoken lines that is asked for."""
+    min_turns: int = Field(4, ge=2)
+    """Fewer spoken lines than this refuse the reply."""
+
+    def messages(self, seed: Seed) -> list[Message]:
+        return user(self._ask(SHOWN)) + assistant(EXAMPLE) + user(self._ask(seed))
+
+    def _ask(self, seed: Seed) -> str:
+        return (
+            f"Play this scene. {seed['scene']} They have to {seed['goal']}.\n"
+            f"Characters:\n{listed(seed['characters'])}\n"
+            f"Write {self.lines} short lines of dialogue. Let each keep their own manner, let "
+            "them disagree once and then agree. Begin every line with the speaker's name."
+        )
+
+    def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
+        if is_refusal(reply):
+            return Refusal("model_declined")
+        text = strip_preamble(reply)
+        if "Odile" in text or "Bram" in text:
+            return Refusal("copies_the_example")
+        spoken = _LINE.findall(text)
+        if len(spoken) < self.min_turns:
+            return Refusal("too_few_turns", f"{len(spoken)} spoken lines, {self.min_turns} wanted")
+        if len(set(spoken)) < 2:
+            return Refusal("one_speaker", str(spoken[0]))
+        return Draft(f"Scene: {seed['scene']}\n\n{text}")
+
+    EXAMPLES: ClassVar[tuple[Example, ...]] = (
+        Example(
+            seed={"scene": "A kitchen.", "characters": ["Ana, a cook", "Bo"], "goal": "eat"},
+            reply="Ana: Salt!\nBo: Where?\nAna (pointing): There.\nBo: Thanks.",
+            text="Scene: A kitchen.\n\nAna: Salt!\nBo: Where?\nAna (pointing): There.\nBo: Thanks.",
+        ),
+        Example(
+            seed={"scene": "A kitchen.", "characters": ["Ana, a cook", "Bo"], "goal": "eat"},
+            knobs={"min_turns": 2},
+            reply="Sure, here it is:\n**Ana:** Salt!\n**Bo:** Where?",
+            text="Scene: A kitchen.\n\n**Ana:** Salt!\n**Bo:** Where?",
+        ),
+        Example(
+            seed={"scene": "A kitchen.", "characters": ["Ana, a cook", "Bo"], "goal": "eat"},
+            reply="Ana and Bo cook a soup together and then they eat it.",
+            refused="too_few_turns",
+        ),
+        Example(
+            seed={"scene": "A kitchen.", "characters": ["Ana, a cook", "Bo"], "goal": "eat"},
+            reply="Ana: Salt.\nAna: Pepper.\nAna: Oil.\nAna: Done.",
+            refused="one_speaker",
+        ),
+    )

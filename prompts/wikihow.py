@@ -1,0 +1,65 @@
+"""A how-to article with numbered steps."""
+
+import re
+from typing import ClassVar
+
+from pydantic import Field
+
+from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, user
+from prompts._text import is_refusal, strip_preamble
+
+_STEP = re.compile(r"^\W*(?:step\s+)?\d+\s*[.):]|^\W*step\s+\d+", re.IGNORECASE | re.MULTILINE)
+
+
+class Wikihow(TaskKind):
+    """A how-to article with numbered steps."""
+
+    NEEDS: ClassVar[tuple[str, ...]] = ("title", "category", "focus")
+
+    steps: int = Field(6, ge=2)
+    """The number of steps that is asked for."""
+    min_steps: int = Field(3, ge=1)
+    """Fewer numbered steps than this refuse the reply."""
+
+    def messages(self, seed: Seed) -> list[Message]:
+        title = str(seed["title"])
+        points = ", ".join(str(point) for point in seed["focus"])
+        return user(
+            f"List {self.steps} numbered steps (1., 2., 3., ...) that explain how to "
+            f"{title[:1].lower()}{title[1:]}. Each step is two or three sentences: what to do, "
+            f"how to do it, and how to see that it worked. Cover: {points}. "
+            "After the steps, name the most common mistake and how to avoid it."
+        )
+
+    def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
+        if is_refusal(reply):
+            return Refusal("model_declined")
+        text = strip_preamble(reply)
+        steps = len(_STEP.findall(text))
+        if steps < self.min_steps:
+            return Refusal("too_few_steps", f"{steps} numbered steps, {self.min_steps} wanted")
+        return Draft(text)
+
+    EXAMPLES: ClassVar[tuple[Example, ...]] = (
+        Example(
+            seed={"title": "Sharpen a pencil", "category": "Home", "focus": ["angle"]},
+            reply="You need a knife.\n\n1. Hold it.\n2. Cut away from you.\n3. Round the tip.",
+            text="You need a knife.\n\n1. Hold it.\n2. Cut away from you.\n3. Round the tip.",
+        ),
+        Example(
+            seed={"title": "Sharpen a pencil", "category": "Home", "focus": ["angle"]},
+            knobs={"min_steps": 2},
+            reply="**Step 1:** Hold the pencil.\n**Step 2:** Turn it.",
+            text="**Step 1:** Hold the pencil.\n**Step 2:** Turn it.",
+        ),
+        Example(
+            seed={"title": "Sharpen a pencil", "category": "Home", "focus": ["angle"]},
+            reply="Pencils are sharpened with a sharpener. It takes patience.",
+            refused="too_few_steps",
+        ),
+        Example(
+            seed={"title": "Sharpen a pencil", "category": "Home", "focus": ["angle"]},
+            reply="I cannot help with sharp objects.",
+            refused="model_declined",
+        ),
+    )

@@ -1,0 +1,117 @@
+"""Every example in the documents runs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data import ROOT
+from flows.build import run_stages
+from flows.cli import app
+from flows.plan import plan_build
+from flows.progress import Progress
+from flows.report import write_report
+from tests.fake_server import FakeServer
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+DOCUMENTS = sorted(ROOT.glob("*.md"))
+
+
+def blocks(document: str, language: str) -> list[str]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return [body for kind, body in BLOCK.findall(text) if kind == language]
+
+
+def run_python(script: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(cwd)},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which runs/demo is a finished build."""
+    folder = tmp_path_factory.mktemp("demo")
+    with FakeServer() as server:
+        changes = ["engine.model=fake", f"engine.endpoints=[{server.url}]"]
+        plan = plan_build("demo", folder / "runs" / "demo", changes)
+        run_stages(plan, Progress(log=lambda line: None))
+        write_report(plan)
+    return folder
+
+
+def test_the_readmes_polars_snippet_runs(demo: Path) -> None:
+    (snippet,) = blocks("README.md", "python")
+    result = run_python(snippet, demo)
+    assert result.returncode == 0, result.stderr
+    assert "input_ids" in result.stdout
+
+
+def test_the_cards_polars_snippet_runs(demo: Path) -> None:
+    shards = demo / "runs" / "demo" / "shards" / "pretrain"
+    card = (shards / "README.md").read_text()
+    (snippet,) = [body for kind, body in BLOCK.findall(card) if kind == "python"]
+    result = run_python(snippet + "print(len(rows))", shards)
+    assert int(result.stdout) > 0, result.stderr
+
+
+def test_the_files_that_the_readme_names_come_out(demo: Path) -> None:
+    named = re.findall(r"^(runs/demo/\S+)", blocks("README.md", "")[2], re.MULTILINE)
+    assert len(named) == 7
+    for name in named:
+        assert (demo / name).exists(), name
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_contributing_examples_are_a_kind_and_a_filter(tmp_path: Path, number: int) -> None:
+    """Each example is put beside the shipped files and passes the tests of EXAMPLES."""
+    package, name = [("prompts", "riddle"), ("filters", "shouting")][number]
+    for folder in ("data", "prompts", "filters", "tests"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    (tmp_path / package).unlink()
+    (tmp_path / package).mkdir()
+    for path in (ROOT / package).glob("*.py"):
+        (tmp_path / package / path.name).symlink_to(path)
+    (tmp_path / package / f"{name}.py").write_text(blocks("CONTRIBUTING.md", "python")[number])
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    result = subprocess.run(
+        [*command, "-k", name, "--noconftest", "tests/test_examples.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+    assert " passed" in result.stdout
+
+
+def test_the_commands_that_the_readme_names_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    commands = set(re.findall(r"`shardmill (\w+)", text))
+    assert commands
+    assert commands <= set(app)
+    targets = set(re.findall(r"^make (\w+)", text, re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"\n{target}:" in makefile for target in targets)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_inside_the_project_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), target
+
+
+def test_the_tree_of_the_readme_has_every_folder() -> None:
+    tree = (ROOT / "README.md").read_text().partition("## The tree")[2]
+    for name in ("data", "inference", "prompts", "filters", "flows", "tests"):
+        assert f"\n{name}/ " in tree

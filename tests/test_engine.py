@@ -1,0 +1,82 @@
+"""Real vLLM, the packaged model, and a build that is killed in the middle."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from data import ROOT
+from data.tokenization import load_tokenizer
+from inference.record import Completion, Record, decode
+
+pytestmark = pytest.mark.engine
+
+SETTINGS = ("engine.sampling.max_tokens=48", "engine.concurrency=6", "curate=[]")
+CHANGES = ["--scale", "0.12", *(word for change in SETTINGS for word in ("--set", change))]
+
+
+def start(out: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "flows", "run", "demo", "--out", str(out), *CHANGES]
+    with open(out.with_suffix(".log"), "ab") as log:
+        return subprocess.Popen(command, start_new_session=True, cwd=ROOT, stdout=log, stderr=log)
+
+
+def recorded(out: Path) -> dict[str, Completion]:
+    logs = (out / "completions").glob("*.jsonl")
+    lines = [line for log in logs for line in log.read_bytes().splitlines(keepends=True)]
+    found = [completion for completion in map(decode, lines) if completion]
+    assert len({completion.key for completion in found}) == len(found)
+    return {completion.key: completion for completion in found}
+
+
+def left_over(out: Path) -> list[str]:
+    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return [
+        line
+        for line in shown.stdout.splitlines()
+        if "vllm.entrypoints" in line and "grep" not in line
+    ]
+
+
+def test_a_real_build_survives_a_kill_with_every_recorded_completion(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start(out)
+    deadline = time.monotonic() + 300
+    while len(recorded(out)) < 4 and time.monotonic() < deadline:
+        assert process.poll() is None, out.with_suffix(".log").read_text()
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = recorded(out)
+    assert 4 <= len(before) < 15
+    deadline = time.monotonic() + 30
+    while left_over(out) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left_over(out) == []
+
+    assert start(out).wait(400) == 0, out.with_suffix(".log").read_text()
+    after = recorded(out)
+    assert {key: after[key] for key in before} == before
+    assert f"{len(before)} reused" in out.with_suffix(".log").read_text()
+    assert left_over(out) == []
+
+    completions = pl.read_parquet(out / "stages" / "completions.*" / "part-*.parquet")
+    assert completions["key"].n_unique() == len(completions) == len(after)
+    assert {row["key"]: row["text"] for row in completions.iter_rows(named=True)} == {
+        key: completion.text for key, completion in after.items()
+    }
+    samples = pl.read_parquet(out / "stages" / "samples.*" / "part-*.parquet")
+    assert sorted(samples["id"]) == sorted(completions["id"])
+    assert len(Record(out / "completions")) == len(after)
+
+    rows = pl.scan_ipc(out / "shards" / "pretrain" / "*.arrow").collect()
+    tokenizer = load_tokenizer("gpt2")
+    decoded = "".join(tokenizer.decode(ids.to_list()) for ids in rows["input_ids"])
+    written = samples.filter(pl.col("id").is_in(rows["doc_ids"].explode().implode()))
+    assert len(written) > 0
+    assert all(text[:40] in decoded for text in written["text"])

@@ -1,0 +1,84 @@
+"""Every kind's and every filter's EXAMPLES hold, whatever file is added."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from data import schema
+from filters import CorpusFilter, Filter, list_filters, load_filter
+from filters import Example as FilterExample
+from prompts import Draft, Example, Refusal, list_kinds, load_kind
+
+KINDS = [(name, example) for name in list_kinds() for example in load_kind(name).EXAMPLES]
+FILTERS = [(name, example) for name in list_filters() for example in load_filter(name).EXAMPLES]
+
+
+@pytest.mark.parametrize("name", list_kinds())
+def test_a_kind_shows_two_replies_it_takes_and_two_it_refuses(name: str) -> None:
+    examples = load_kind(name).EXAMPLES
+    assert sum(example.refused is None for example in examples) >= 2
+    assert sum(example.refused is not None for example in examples) >= 2
+
+
+@pytest.mark.parametrize(("name", "example"), KINDS)
+def test_a_kinds_example_is_parsed_as_it_says(name: str, example: Example) -> None:
+    kind = load_kind(name)(**example.knobs)
+    result = kind.parse(example.reply, example.seed)
+    if example.refused is None:
+        assert result == Draft(example.text or "")
+    else:
+        assert isinstance(result, Refusal)
+        assert result.reason == example.refused
+
+
+@pytest.mark.parametrize(("name", "example"), KINDS)
+def test_a_kinds_prompt_holds_what_it_needs_of_the_seed(name: str, example: Example) -> None:
+    kind = load_kind(name)(**example.knobs)
+    messages = kind.messages(example.seed)
+    assert messages[-1]["role"] == "user"
+    assert all(set(message) == {"role", "content"} for message in messages)
+    asked = messages[-1]["content"].lower()
+    for column in kind.NEEDS:
+        value = example.seed[column]
+        for item in value if isinstance(value, list) else [value]:
+            if column != "category":
+                assert str(item).lower() in asked
+
+
+@pytest.mark.parametrize("name", list_kinds())
+def test_a_kind_never_asks_the_model_for_its_tag(name: str) -> None:
+    kind = load_kind(name)
+    for example in kind.EXAMPLES:
+        text = " ".join(m["content"] for m in kind(**example.knobs).messages(example.seed))
+        assert f"[{kind.TAG}]" not in text
+
+
+@pytest.mark.parametrize(("name", "example"), FILTERS)
+def test_a_filters_example_is_judged_as_it_says(name: str, example: FilterExample) -> None:
+    judge = load_filter(name)(**example.knobs)
+    samples = frame(example.samples)
+    if isinstance(judge, Filter):
+        reasons = judge.reasons(samples)
+        assert reasons.to_list() == list(example.reasons)
+        rejected = samples.filter(reasons.is_not_null())
+        assert judge.figures(rejected).height == rejected.height
+    elif isinstance(judge, CorpusFilter):
+        halves = [samples[: len(samples) // 2], samples[len(samples) // 2 :]]
+        verdicts = judge.resolve(pl.concat([judge.sketch(half) for half in halves]))
+        found = dict(verdicts.select("id", "reason").iter_rows())
+        assert [found.get(id) for id in samples["id"]] == list(example.reasons)
+
+
+@pytest.mark.parametrize("name", list_filters())
+def test_a_filter_keeps_one_example_and_rejects_another(name: str) -> None:
+    reasons = [reason for example in load_filter(name).EXAMPLES for reason in example.reasons]
+    assert None in reasons
+    assert any(reasons)
+
+
+def frame(rows: tuple[Any, ...]) -> pl.DataFrame:
+    columns = {field.name: None for field in schema.SAMPLES}
+    filled = [{**columns, "id": number, "tokens": 0, **row} for number, row in enumerate(rows)]
+    empty = pl.DataFrame(schema.SAMPLES.empty_table())
+    return pl.DataFrame(filled, schema=empty.schema)

@@ -1,0 +1,75 @@
+"""Packing: nothing lost, nothing doubled, rows full, order of arrival without effect."""
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from data.packing import Packing, mix64, pack
+
+
+def lengths(count: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    drawn = np.random.default_rng(seed).lognormal(6.2, 0.9, count)
+    return np.maximum(1, drawn).astype(np.int64)
+
+
+def covered(packing: Packing, sizes: npt.NDArray[np.int64]) -> bool:
+    """Whether the fragments cover each document's tokens exactly once."""
+    seen = [np.zeros(size, np.int64) for size in sizes]
+    rows = zip(packing.document, packing.offset, packing.length, strict=True)
+    for document, offset, length in rows:
+        seen[document][offset : offset + length] += 1
+    return all((count == 1).all() for count in seen)
+
+
+@pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 512, 2048])
+def test_every_token_lies_in_one_row_and_no_row_overflows(size: int) -> None:
+    sizes = lengths(300)
+    packing = pack(sizes, np.arange(300, dtype=np.uint64), size, seed=1)
+    assert covered(packing, sizes)
+    totals = np.add.reduceat(packing.length, packing.row_starts[:-1])
+    assert totals.max() <= size
+    assert len(totals) == packing.rows
+
+
+def test_best_fit_reaches_the_measured_fill() -> None:
+    sizes = lengths(20_000)
+    packing = pack(sizes, np.arange(len(sizes), dtype=np.uint64), 2048, seed=0)
+    assert sizes.sum() / (packing.rows * 2048) > 0.98
+
+
+def test_rows_hold_the_same_documents_whatever_the_order_of_arrival() -> None:
+    sizes = lengths(500)
+    ids = mix64(np.arange(500, dtype=np.uint64), 3)
+    order = np.random.default_rng(5).permutation(500)
+
+    def rows(packing: Packing, names: npt.NDArray[np.uint64]) -> list[list[tuple[int, int]]]:
+        pairs = list(zip(names[packing.document].tolist(), packing.offset.tolist(), strict=True))
+        starts = packing.row_starts.tolist()
+        return [pairs[a:b] for a, b in itertools.pairwise(starts)]
+
+    one = rows(pack(sizes, ids, 256, seed=9), ids)
+    other = rows(pack(sizes[order], ids[order], 256, seed=9), ids[order])
+    assert one == other
+
+
+def test_rows_are_shuffled_by_the_seed() -> None:
+    sizes = lengths(500)
+    ids = np.arange(500, dtype=np.uint64)
+    first, second = (pack(sizes, ids, 256, seed=seed) for seed in (1, 2))
+    assert first.document.tolist() != second.document.tolist()
+    filled = np.add.reduceat(first.length, first.row_starts[:-1])
+    assert filled.tolist() != sorted(filled.tolist(), reverse=True)
+
+
+def test_nothing_makes_no_rows_and_empty_documents_take_no_place() -> None:
+    none = pack(np.zeros(0, np.int64), np.zeros(0, np.uint64), 8, seed=0)
+    assert none.rows == 0
+    packing = pack(np.array([0, 8, 0, 3]), np.arange(4, dtype=np.uint64), 8, seed=0)
+    assert sorted(packing.document.tolist()) == [1, 3]
+
+
+def test_mix64_is_the_published_splitmix64() -> None:
+    golden = 0x9E3779B97F4A7C15
+    assert mix64(np.array([golden], np.uint64), 0).tolist() == [0xE220A8397B1DCDAF]

@@ -1,0 +1,77 @@
+"""The completion record: what was appended is found again, what is torn is not."""
+
+import asyncio
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from data.errors import OutputError
+from inference.record import Completion, Record, decode, encode
+
+
+def completion(number: int, text: str = "text") -> Completion:
+    return Completion(f"{number:032x}", text, "stop", 3, 4)
+
+
+def append(folder: Path, *completions: Completion) -> None:
+    async def run() -> None:
+        with Record(folder) as record:
+            await asyncio.gather(*(record.append(one) for one in completions))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("text", ["", "a\nb\r\n\0", 'quo"te \\', "é 漢字 🙂", "\u2028 x"])
+def test_a_line_gives_back_what_was_put_in(text: str) -> None:
+    line = encode(completion(1, text))
+    assert line.count(b"\n") == 1
+    assert decode(line) == completion(1, text)
+
+
+@pytest.mark.parametrize("flip", [3, 12, 30, -3])
+def test_a_line_with_one_byte_changed_is_not_read(flip: int) -> None:
+    line = bytearray(encode(completion(1)))
+    line[flip] ^= 2
+    assert decode(bytes(line)) is None
+
+
+def test_completions_are_found_by_a_later_build(tmp_path: Path) -> None:
+    append(tmp_path, completion(1, "one"), completion(2, "two"))
+    append(tmp_path, completion(3, "three"))
+    record = Record(tmp_path)
+    assert len(record) == 3
+    assert record.get(f"{2:032x}") == completion(2, "two")
+    assert f"{3:032x}" in record
+    assert record.get(f"{4:032x}") is None
+
+
+def test_a_torn_tail_loses_only_the_torn_line(tmp_path: Path) -> None:
+    append(tmp_path, completion(1), completion(2))
+    (log,) = tmp_path.iterdir()
+    log.write_bytes(log.read_bytes()[:-5])
+    record = Record(tmp_path)
+    assert len(record) == 1
+    assert record.damaged == 1
+    append(tmp_path, completion(2))
+    assert len(Record(tmp_path)) == 2
+
+
+def test_a_full_disk_fails_the_append_and_keeps_the_log_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(tmp_path, completion(1))
+    write = os.write
+
+    def half(file: int, data: bytes) -> int:
+        if len(data) > 100:
+            write(file, bytes(data[:40]))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(OutputError, match="the disk is full"):
+        append(tmp_path, completion(2, "x" * 200))
+    record = Record(tmp_path)
+    assert (len(record), record.damaged) == (1, 0)
