@@ -7,7 +7,7 @@ import yaml
 from data.templates import TEMPLATES
 from data.tokenization import PACKAGED
 from filters import list_filters, load_filter
-from flows.recipe import SHIPPED, list_recipes
+from flows.loading import SHIPPED, list_recipes
 from prompts import list_kinds, load_kind
 
 Lines = list[tuple[str, str]]

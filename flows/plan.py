@@ -11,7 +11,8 @@ from pathlib import Path
 from data.parts import Stage, sha256_file
 from data.tokenization import load_tokenizer
 from filters import CorpusFilter, Filter, filter_source, load_filter
-from flows.recipe import CurationStep, Generate, Output, Recipe, Sampling, load_recipe, make_knobs
+from flows.loading import load_recipe
+from flows.recipe import CurationStep, Generate, Output, Recipe, Sampling, make_knobs
 from inference.models import Model, engine_python, resolve
 from prompts import TaskKind, kind_source, load_kind
 

@@ -49,7 +49,7 @@ def test_no_file_hides_a_module_of_the_standard_library(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_are_of_a_readable_size(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
 
 
 def test_no_stray_package_lies_in_site_packages() -> None:

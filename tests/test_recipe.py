@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from data.errors import RecipeError
-from flows.recipe import list_recipes, load_recipe
+from flows.loading import list_recipes, load_recipe
 
 Write = Callable[..., Path]
 

@@ -1,0 +1,229 @@
+"""Recipe files: found, read, overridden, checked; every error names its file and line."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from data import ROOT
+from data.errors import RecipeError, nearest
+from data.templates import TEMPLATES
+from filters import load_filter
+from flows.recipe import NAME, Recipe, Seeds, make_knobs
+from prompts import load_kind
+
+SHIPPED = Path(__file__).with_name("recipes")
+
+
+def list_recipes() -> list[str]:
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """A shipped name or a path. Raises RecipeError where neither exists."""
+    path = SHIPPED / f"{name}.yaml"
+    if re.fullmatch(NAME, name) and path.is_file():
+        return path
+    if Path(name).is_file():
+        return Path(name)
+    raise RecipeError(
+        f"no recipe {name!r}", fix=f"{nearest(name, list_recipes())} or give the path of a file"
+    )
+
+
+def load_recipe(name: str, overrides: Sequence[str] = (), scale: float = 1.0) -> Recipe:
+    """Read, override, validate and resolve; file paths in it become absolute.
+
+    Raises RecipeError with the file and line of what is wrong.
+    """
+    path = find_recipe(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or str(error)
+        raise RecipeError(f"cannot be read as YAML ({problem})", where=place) from error
+    if not isinstance(data, dict):
+        raise RecipeError("is not a mapping of keys", where=str(path))
+    given: dict[tuple[str | int, ...], str] = {}
+    for override in overrides:
+        given[_override(data, override)] = f"--set {override}"
+
+    def where(place: Sequence[str | int]) -> str:
+        for end in range(len(place), 0, -1):
+            if tuple(place[:end]) in given:
+                return given[tuple(place[:end])]
+        return f"{path}:{_line(tree, place)}"
+
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, data, where) from None
+    _check(recipe, where)
+    return _scaled(_anchored(recipe, path), scale)
+
+
+def _override(data: dict[str, Any], override: str) -> tuple[str | int, ...]:
+    """Put `a.b.0.c=value` into the raw recipe; the value is YAML."""
+    dotted, equals, value = override.partition("=")
+    if not equals or not dotted:
+        raise RecipeError(f"--set {override!r} is not of the form key.key=value")
+    keys: list[str | int] = [int(k) if k.isdigit() else k for k in dotted.split(".")]
+    at: Any = data
+    for key in keys[:-1]:
+        if isinstance(at, list) and isinstance(key, int) and key < len(at):
+            at = at[key]
+        elif isinstance(at, dict):
+            at = at.setdefault(key, {})
+        if not isinstance(at, (dict, list)):
+            raise RecipeError(f"--set {override!r}: {key!r} holds no keys")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not YAML") from error
+    last = keys[-1]
+    if isinstance(at, list) and not (isinstance(last, int) and last < len(at)):
+        raise RecipeError(f"--set {override!r}: there is no item {last}")
+    at[last] = parsed
+    return tuple(keys)
+
+
+def _line(tree: Any, place: Sequence[str | int]) -> int:
+    """The line of the deepest node on the way to `place` that the file has."""
+    node: Any = tree
+    line: int = tree.start_mark.line + 1
+    for key in place:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(key)), None)
+            if pair is None:
+                continue  # a name that validation made up, such as `knobs`
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            node = node.value[key]
+            line = node.start_mark.line + 1
+            if isinstance(node, yaml.MappingNode) and len(node.value) == 1:
+                node = node.value[0][1]
+    return line
+
+
+def _explain(error: ValidationError, data: Any, where: Any) -> RecipeError:
+    first = error.errors()[0]
+    place = tuple(key for key in first["loc"] if key not in ("[key]",))
+    dotted = ".".join(str(key) for key in place)
+    if first["type"] == "extra_forbidden":
+        inside = f" in {'.'.join(map(str, place[:-1]))}" if place[:-1] else ""
+        return RecipeError(
+            f"unknown key {str(place[-1])!r}{inside}",
+            where=where(place),
+            fix=nearest(str(place[-1]), _known(place[:-1])),
+        )
+    if first["type"] == "missing":
+        return RecipeError(f"{dotted} is missing", where=where(place[:-1]))
+    return RecipeError(f"{dotted}: {first['msg']}", where=where(place))
+
+
+def _known(place: Sequence[str | int]) -> list[str]:
+    """The keys that the model at `place` has."""
+    model: Any = Recipe
+    for key in place:
+        found = model.model_fields.get(str(key)) if hasattr(model, "model_fields") else None
+        kind = found.annotation if found else model
+        inner = [arg for arg in getattr(kind, "__args__", ()) if hasattr(arg, "model_fields")]
+        model = inner[0] if inner else kind
+    fields = getattr(model, "model_fields", {})
+    return [field.alias or name for name, field in fields.items()]
+
+
+def _check(recipe: Recipe, where: Any) -> None:
+    """What the models alone cannot tell: kinds, filters, templates, knobs, sources."""
+    for name, source in recipe.generate.items():
+        place: tuple[str | int, ...] = ("generate", name)
+        if not re.fullmatch(NAME, name):
+            raise RecipeError(f"source name {name!r} must match {NAME}", where=where(place))
+        with _at(where((*place, "kind"))):
+            kind = load_kind(source.kind)
+        for knob, shares in source.shares().items():
+            for value in shares:
+                with _at(where((*place, "vary", knob))):
+                    make_knobs(kind, {**source.knobs, knob: value}, source.kind)
+            if (
+                not shares
+                or any(share < 0 for share in shares.values())
+                or not any(shares.values())
+            ):
+                raise RecipeError(f"vary.{knob} has no share", where=where((*place, "vary", knob)))
+        with _at(where((*place, "knobs"))):
+            make_knobs(kind, source.knobs, source.kind)
+    for index, step in enumerate(recipe.curate):
+        with _at(where(("curate", index))):
+            make_knobs(load_filter(step.filter), step.knobs, step.filter)
+    for name, output in recipe.outputs.items():
+        if not re.fullmatch(NAME, name):
+            raise RecipeError(f"output name {name!r} must match {NAME}", where=where(("outputs",)))
+        template = output.render.template
+        if template not in TEMPLATES:
+            raise RecipeError(
+                f"unknown template {template!r}",
+                where=where(("outputs", name, "render", "template")),
+                fix=nearest(template, TEMPLATES),
+            )
+        for source_name in output.mix:
+            if source_name not in recipe.generate:
+                raise RecipeError(
+                    f"the mix names no source: {source_name!r}",
+                    where=where(("outputs", name, "mix", source_name)),
+                    fix=nearest(source_name, recipe.generate),
+                )
+
+
+class _at:
+    """Give a RecipeError without a place the place in the recipe."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, RecipeError) and not error.where:
+            raise RecipeError(error.what, where=self._where, fix=error.fix) from None
+
+
+def _anchored(recipe: Recipe, path: Path) -> Recipe:
+    """Seed files beside the recipe, in the current folder or in the project, made absolute."""
+    generate = {}
+    for name, source in recipe.generate.items():
+        found = next(
+            (
+                base / source.seeds.file
+                for base in (path.resolve().parent, Path.cwd(), ROOT)
+                if (base / source.seeds.file).is_file()
+            ),
+            None,
+        )
+        if found is None:
+            raise RecipeError(
+                f"the seed file {source.seeds.file} does not exist",
+                where=f"{path}, generate.{name}.seeds.file",
+                fix="give its path from the recipe, from here or from the project's root",
+            )
+        seeds = Seeds(file=str(found.resolve()))
+        generate[name] = source.model_copy(update={"seeds": seeds})
+    return recipe.model_copy(update={"generate": generate})
+
+
+def _scaled(recipe: Recipe, scale: float) -> Recipe:
+    if scale <= 0:
+        raise RecipeError(f"--scale {scale} is not above 0")
+    generate = {
+        name: source.model_copy(update={"samples": max(1, round(source.samples * scale))})
+        for name, source in recipe.generate.items()
+    }
+    return recipe.model_copy(update={"generate": generate})
