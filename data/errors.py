@@ -4,6 +4,7 @@
     |-- RecipeError           exit 2   the recipe or the command is wrong; nothing was run
     |-- SourceError           exit 2   seeds or a corpus cannot be read or lack a column
     |-- EngineError           exit 1   no server, or it refuses to answer
+    |-- BudgetReached         exit 1   engine.budget is used up; raise it to go on
     |-- OutputError           exit 1   OUT cannot be written: rights, disk full, taken
     |-- DamagedPart           exit 1   a file differs from the checksum in its manifest
     `-- Interrupted           exit 130 Ctrl-C; the same command resumes
@@ -46,6 +47,10 @@ class SourceError(ShardmillError):
 
 
 class EngineError(ShardmillError):
+    pass
+
+
+class BudgetReached(ShardmillError):
     pass
 
 

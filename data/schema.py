@@ -29,15 +29,18 @@ PROMPTS = pa.schema(
 COMPLETIONS = pa.schema(
     [
         ("id", pa.uint64()),
-        ("key", pa.string()),
+        ("keys", pa.list_(pa.string())),
         ("text", pa.string()),
+        ("messages", pa.list_(MESSAGE)),
         ("finish_reason", pa.string()),
         ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
         ("error", pa.string()),
     ]
 )
-"""`error`: the server's words where it refused the request, else null."""
+"""`keys`: the row's completions in the record; `text`: the last reply; `messages`: from the last
+prompt on, where the exchange has more than one turn; `error`: the server's words where it
+refused the row, else null."""
 
 SAMPLES = pa.schema(
     [

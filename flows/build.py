@@ -19,16 +19,16 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from data.errors import DamagedPart, ShardmillError
 from data.parts import drop, lock
 from flows.curation import curate
-from flows.generation import complete
+from flows.generation import Generation
 from flows.plan import Plan, plan_build
 from flows.progress import Progress
-from flows.report import write_report
+from flows.report import account, write_report
+from flows.samples import parse_samples
 from flows.stages import (
     Runner,
     Work,
     check_seeds,
     pack,
-    parse_samples,
     read_seeds,
     render_prompts,
     run_parts,
@@ -44,14 +44,15 @@ def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> None:
     recipe = plan.recipe
     for rebuild in range(REBUILDS):
         try:
-            for source in plan.sources:
-                read_seeds(source, run)
-                check_seeds(source)
-            for source in plan.sources:
-                render_prompts(source, recipe.seed, recipe.part_rows, run)
-            complete(plan, progress)
-            for source in plan.sources:
-                parse_samples(source, plan, run)
+            with Generation(plan, progress) as generation:
+                for level in plan.levels:
+                    for source in level:
+                        read_seeds(source, run)
+                        check_seeds(source)
+                        render_prompts(source, recipe.seed, recipe.part_rows, run)
+                    generation.complete(level)
+                    for source in level:
+                        parse_samples(source, plan, run)
             curate(plan, run)
             for target in plan.targets:
                 tokenize(plan, target, run)
@@ -114,6 +115,7 @@ def build(
         logger.error("%s", error)
         return Failed(message=f"{type(error).__name__}: {error}", data=error)
     create_table_artifact(table.to_dicts(), key="funnel", description=f"Funnel of {recipe}")
+    create_table_artifact(account(plan), key="account", description=f"Generation of {recipe}")
     for target in plan.targets:
         logger.info("shards in %s", target.shards.folder)
     return None

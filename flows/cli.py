@@ -65,12 +65,13 @@ def run(recipe: str, /, *, out: Path | None = None, set_: Set = (), scale: float
         table = write_report(plan)
         screen.print(f"nothing to do: {reused}")
     else:
-        from flows.report import funnel
+        from flows.report import funnel, show_account
 
         screen.print(f"building {plan.recipe.name} in {plan.out}: {reused}")
         plan.check_engine()
         _run_flow(recipe, plan.out, set_, scale)
         table = funnel(plan)
+        screen.print(show_account(plan) or "")
     _summarize(plan, table)
 
 

@@ -1,196 +1,269 @@
 """The completions stage: what is recorded is reused, the rest is asked, parts follow.
 
-All sources go through one pool without a barrier between them. A part is written when its
-last completion is durable, sorted as its prompts are, so its bytes do not depend on the order
-of arrival.
+All sources of a level go through one pool without a barrier between them. A part is written
+when its last completion is durable, sorted as its prompts are, so its bytes do not depend on
+the order of arrival.
 """
 
 import asyncio
-import json
-import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import contextlib
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 
 from data import schema
-from data.errors import ShardmillError
+from data.errors import BudgetReached, EngineError, Interrupted, ShardmillError
+from flows.engine import given_endpoints, launched_fleet, open_client
+from flows.exchange import Exchange
 from flows.plan import Plan, Source
 from flows.progress import Progress
-from flows.stages import parse_reply
-from inference.models import engine_python, prepare
-from inference.pool import Pool, Request
+from flows.samples import parse_reply
+from inference.account import Account, Price
+from inference.client import Client, Request
+from inference.endpoint import Endpoint
+from inference.pool import Pool, total
 from inference.record import Completion, Record
-from inference.server import free_port, has_gpu, refuse_taken, vllm_server
 from prompts import Refusal
 
 
 @dataclass
 class _Part:
-    """A part under way: its prompts, their keys, and the completions so far by key."""
+    """A part under way; `missing` counts the rows whose exchange is not done."""
 
     source: Source
     index: int
-    prompts: list[dict[str, Any]]
-    keys: list[str]
-    found: dict[str, Completion] = field(default_factory=dict)
-
-    @property
-    def missing(self) -> int:
-        return len(self.keys) - len(self.found)
+    rows: list[Exchange]
+    missing: int
 
     def write(self) -> None:
-        rows = [
-            {"id": prompt["id"], **vars(self.found[key])}
-            for prompt, key in zip(self.prompts, self.keys, strict=True)
-        ]
+        rows = [exchange.row() for exchange in self.rows]
         table = pa.Table.from_pylist(rows, schema=schema.COMPLETIONS)
         self.source.completions.write(self.index, table)
 
 
-def complete(plan: Plan, progress: Progress) -> None:
-    """Fill the completions stage of every source. Raises EngineError where no server answers;
-    what has arrived until then is kept."""
-    try:
-        asyncio.run(_complete(plan, progress))
-    except* ShardmillError as group:
-        first = group.exceptions[0]
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+class Generation:
+    """A context for the time of a build: servers are launched at the first need and stay."""
 
+    def __init__(self, plan: Plan, progress: Progress) -> None:
+        self._plan, self._progress = plan, progress
+        self._runner = asyncio.Runner()
+        self._stack = contextlib.AsyncExitStack()
+        self._client: Client | None = None
+        self._endpoints: list[Endpoint] = []
+        self._account: Account | None = None
+        self._pool: Pool | None = None
+        self._interrupts = self._reused = 0
 
-async def _complete(plan: Plan, progress: Progress) -> None:
-    sources = [source for source in plan.sources if not source.completions.done]
-    if not sources:
-        return
-    with Record(plan.out / "completions") as record:
-        if record.damaged:
-            progress.say(f"{record.damaged} torn lines in the completion record are asked again")
-        open_parts: list[tuple[Source, int]] = []
-        wanted = missing = 0
+    def __enter__(self) -> "Generation":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._runner.run(self._stack.aclose())
+        finally:
+            self._runner.close()
+
+    def complete(self, sources: Sequence[Source]) -> None:
+        """Fill the completions stage of each source.
+
+        Raises EngineError where no server answers or too many rows fail, BudgetReached, or
+        Interrupted; what has arrived until then is kept.
+        """
+        waiting = [source for source in sources if not source.completions.done]
+        if not waiting:
+            return
+        try:
+            self._runner.run(self._complete(waiting))
+        except* ShardmillError as group:
+            first: BaseException = group
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            raise first from None
+
+    async def _complete(self, sources: Sequence[Source]) -> None:
+        plan, progress = self._plan, self._progress
+        with Record(plan.out / "completions") as record:
+            if record.damaged:
+                progress.say(f"{record.damaged} torn lines of the record are passed over")
+            open_parts: list[tuple[Source, int]] = []
+            wanted = missing = 0
+            for source in sources:
+                source.completions.begin()
+                for index in range(source.prompts.count()):
+                    if rows := _whole_rows(source, index):
+                        wanted += rows
+                        continue
+                    part = self._load(source, index, record)
+                    wanted += len(part.rows)
+                    missing += part.missing
+                    if part.missing:
+                        open_parts.append((source, index))
+                    else:
+                        part.write()
+            progress.say(
+                f"completions: {wanted} wanted, {wanted - missing} reused, {missing} to ask"
+            )
+            self._reused += wanted - missing
+            if missing:
+                with self._interruptible():
+                    await self._ask(record, open_parts, wanted, missing)
+        account = self._account
         for source in sources:
-            source.completions.begin()
-            for index in range(source.prompts.count()):
-                if source.completions.has(index):
-                    wanted += source.prompts.read(index).num_rows
-                    continue
-                part = _load(plan, source, index, record)
-                wanted += len(part.keys)
-                missing += part.missing
-                if part.missing:
-                    open_parts.append((source, index))
-                else:
-                    part.write()
-        progress.say(f"completions: {wanted} wanted, {wanted - missing} reused, {missing} to ask")
-        if missing:
-            await _ask(plan, record, open_parts, wanted, missing, progress)
-    for source in sources:
-        source.completions.finish()
+            facts = account.summary(source.name) if account else {}
+            source.completions.finish(account=facts)
 
+    def _load(self, source: Source, index: int, record: Record) -> _Part:
+        """The part's exchanges as far as the record goes."""
+        prompts = source.prompts.read(index).to_pylist()
+        rows = [Exchange(source, self._plan.model, prompt) for prompt in prompts]
+        going = rows
+        while going:
+            found = record.find([exchange.ask()[0] for exchange in going])
+            for exchange, completion in zip(going, found, strict=True):
+                if completion:
+                    exchange.feed(completion)
+            pairs = zip(going, found, strict=True)
+            going = [exchange for exchange, c in pairs if c and not exchange.done]
+        return _Part(source, index, rows, sum(not exchange.done for exchange in rows))
 
-async def _ask(
-    plan: Plan,
-    record: Record,
-    open_parts: list[tuple[Source, int]],
-    wanted: int,
-    missing: int,
-    progress: Progress,
-) -> None:
-    async with _endpoints(plan, progress) as endpoints:
-        engine = plan.recipe.engine
-        pool = Pool(
-            endpoints,
-            plan.model.name,
-            concurrency=engine.concurrency,
-            timeout=engine.timeout_seconds,
-            api_key=os.environ.get("SHARDMILL_API_KEY"),
+    async def _ask(
+        self, record: Record, open_parts: list[tuple[Source, int]], wanted: int, missing: int
+    ) -> None:
+        progress, engine = self._progress, self._plan.recipe.engine
+        account = await self._open()
+        if self._client is None:
+            raise RuntimeError("the client is not open")
+        pool = self._pool = Pool(
+            self._endpoints, self._client, record, account, patience=engine.patience_seconds
         )
-        await pool.check()
+        pool.check = self._check
+        problem = self._check()
+        if problem:
+            raise problem
         progress.start(wanted, wanted - missing, lambda: pool.in_flight)
 
         def requests() -> Iterator[Request]:
             for source, index in open_parts:
-                part = _load(plan, source, index, record)
-                for prompt, key in zip(part.prompts, part.keys, strict=True):
-                    if key not in part.found:
-                        yield Request(key, _body(source, prompt), (part, prompt))
-
-        def arrived(request: Request, completion: Completion) -> None:
-            part, prompt = request.label
-            part.found[request.key] = completion
-            _, refusal = parse_reply(part.source, prompt, vars(completion))
-            progress.arrived(completion.completion_tokens, not isinstance(refusal, Refusal))
-            if not part.missing:
-                part.write()
+                part = self._load(source, index, record)
+                for exchange in part.rows:
+                    if not exchange.done:
+                        yield _request(part, exchange)
 
         try:
-            await pool.run(requests(), record, arrived)
+            await pool.run(requests(), self._arrived)
         finally:
             progress.stop()
-        account = pool.account
-        progress.say(
-            f"generated {account.requests} completions, {account.completion_tokens} tokens at "
-            f"{progress.rate:.0f} tokens/s, {account.retries} retries, "
-            f"{account.errors} refused by the server"
-        )
+            self._pool = None
+            account.save()
+            sums, rate = total(account), progress.rate
+            progress.say(
+                f"generated {sums.requests} completions, {sums.completion_tokens} tokens at "
+                f"{rate:.0f} tokens/s, {sums.retries} retries, {sums.errors} failed rows"
+            )
+
+    def _arrived(self, request: Request, completion: Completion) -> list[Request]:
+        part, exchange = request.label
+        exchange.feed(completion)
+        if not exchange.done:
+            return [_request(part, exchange)]
+        _, refusal = parse_reply(part.source, exchange.prompt, exchange.row())
+        self._progress.arrived(completion.completion_tokens, not isinstance(refusal, Refusal))
+        part.missing -= 1
+        if not part.missing:
+            part.write()
+        return []
+
+    def _check(self) -> ShardmillError | None:
+        """Whether the budget is used up or too many rows fail."""
+        if self._account is None:
+            return None
+        engine, sums = self._plan.recipe.engine, total(self._account)
+        over = self._account.over(engine.budget.model_dump())
+        if over:
+            return BudgetReached(
+                f"the budget is used up: {over}",
+                fix="what arrived is kept: raise engine.budget and run the same command",
+            )
+        rows = self._reused + sums.requests
+        if rows >= engine.min_requests and sums.errors > engine.max_error_share * rows:
+            return EngineError(
+                f"{sums.errors} of {rows} rows failed, more than max_error_share "
+                f"{engine.max_error_share:g}",
+                where=", ".join(endpoint.url for endpoint in self._endpoints),
+                fix="see the servers' logs, or raise engine.max_error_share",
+            )
+        return None
+
+    async def _open(self) -> Account:
+        """Client, account and endpoints, made at the first need."""
+        if self._account is not None:
+            return self._account
+        plan, engine = self._plan, self._plan.recipe.engine
+        self._client = await self._stack.enter_async_context(open_client(plan))
+        self._endpoints = await given_endpoints(plan, self._client)
+        fleet = await launched_fleet(plan, self._progress)
+        if fleet:
+            await self._stack.enter_async_context(fleet)
+            fleet.watch(self._client)
+            self._endpoints += fleet.endpoints
+            self._progress.say("vLLM is ready")
+        gpus = len(fleet.endpoints) if fleet else 0
+        price = Price(**engine.price.model_dump())
+        self._account = Account(plan.out / "completions", price, gpus)
+        return self._account
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Ctrl-C once lets what is in flight arrive, twice stops at once."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+
+        def interrupt() -> None:
+            self._interrupts += 1
+            if self._interrupts == 1 and self._pool:
+                self._progress.say("interrupted: waiting for what is in flight; again to stop now")
+                self._pool.stop(interrupted())
+            elif task:
+                task.cancel()
+
+        try:
+            loop.add_signal_handler(signal.SIGINT, interrupt)
+        except (ValueError, RuntimeError):  # not in the main thread: the flow's caller handles it
+            yield
+            return
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._interrupts:
+                raise interrupted() from None
+            raise
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
 
 
-@asynccontextmanager
-async def _endpoints(plan: Plan, progress: Progress) -> AsyncIterator[list[str]]:
-    """The given endpoints, or those of a server started for the time of the context."""
-    engine = plan.recipe.engine
-    if engine.endpoints:
-        yield list(engine.endpoints)
-        return
-    launch = engine.launch
-    python = engine_python(launch.python)
-    progress.say(f"preparing {plan.model.name}")
-    await asyncio.to_thread(prepare, plan.model, python)
-    port = launch.port or free_port()
-    refuse_taken(port)
-    log = plan.out / "logs" / "vllm-0.log"
-    gpu = launch.gpus == "auto" and has_gpu()
-    progress.say(f"starting vLLM on {'the GPU' if gpu else 'the CPU'}, port {port}, log in {log}")
-    server = vllm_server(
-        python,
-        plan.model.path,
-        plan.model.name,
-        port,
-        log,
-        gpu=gpu,
-        max_model_len=launch.max_model_len,
-        patience=launch.startup_seconds,
-        extra=launch.args,
-    )
-    try:
-        server.start()
-        await asyncio.to_thread(server.wait)
-        progress.say("vLLM is ready")
-        yield [f"http://127.0.0.1:{port}/v1"]
-    finally:
-        server.stop()
+def interrupted() -> Interrupted:
+    return Interrupted("interrupted", fix="what arrived is kept, the same command resumes")
 
 
-def _load(plan: Plan, source: Source, index: int, record: Record) -> _Part:
-    prompts = source.prompts.read(index).to_pylist()
-    keys = [_key(plan, source, prompt) for prompt in prompts]
-    part = _Part(source, index, prompts, keys)
-    for key in keys:
-        completion = record.get(key)
-        if completion:
-            part.found[key] = completion
-    return part
+def _whole_rows(source: Source, index: int) -> int:
+    """Rows of a part that an earlier build wrote; 0 where there is none or rows of it failed:
+    a build that did not end asks for those again."""
+    if not source.completions.has(index):
+        return 0
+    part = source.completions.read(index)
+    return part.num_rows if part["error"].null_count == part.num_rows else 0
 
 
-def _key(plan: Plan, source: Source, prompt: dict[str, Any]) -> str:
-    """Everything that can change the reply, and nothing else: not where it is asked."""
-    asked = {"model": plan.model.name, "revision": plan.model.revision}
-    return schema.fingerprint({**asked, **_body(source, prompt)}, digits=32)
-
-
-def _body(source: Source, prompt: dict[str, Any]) -> dict[str, Any]:
-    sampling = json.loads(source.sampling.model_dump_json())
-    return {"messages": prompt["messages"], "seed": prompt["id"] & 0x7FFFFFFF, **sampling}
+def _request(part: _Part, exchange: Exchange) -> Request:
+    key, body = exchange.ask()
+    label: Any = (part, exchange)
+    return Request(key, body, part.source.name, label)

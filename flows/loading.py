@@ -148,6 +148,8 @@ def _check(recipe: Recipe, where: Any) -> None:
             raise RecipeError(f"source name {name!r} must match {NAME}", where=where(place))
         with _at(where((*place, "kind"))):
             kind = load_kind(source.kind)
+        with _at(where((*place, "seeds", "from"))):
+            _check_chain(recipe, name)
         for knob, shares in source.shares().items():
             for value in shares:
                 with _at(where((*place, "vary", knob))):
@@ -182,6 +184,19 @@ def _check(recipe: Recipe, where: Any) -> None:
                 )
 
 
+def _check_chain(recipe: Recipe, name: str) -> None:
+    """Follow `seeds: {from: ...}` to a file."""
+    seen = [name]
+    while (before := recipe.generate[seen[-1]].seeds.from_) is not None:
+        if before not in recipe.generate:
+            raise RecipeError(
+                f"seeds come from no source: {before!r}", fix=nearest(before, recipe.generate)
+            )
+        if before in seen:
+            raise RecipeError(f"seeds come from each other: {' < '.join([*seen, before])}")
+        seen.append(before)
+
+
 class _at:
     """Give a RecipeError without a place the place in the recipe."""
 
@@ -198,8 +213,10 @@ class _at:
 
 def _anchored(recipe: Recipe, path: Path) -> Recipe:
     """Seed files beside the recipe, in the current folder or in the project, made absolute."""
-    generate = {}
+    generate = dict(recipe.generate)
     for name, source in recipe.generate.items():
+        if source.seeds.file is None:
+            continue
         found = next(
             (
                 base / source.seeds.file
@@ -214,7 +231,7 @@ def _anchored(recipe: Recipe, path: Path) -> Recipe:
                 where=f"{path}, generate.{name}.seeds.file",
                 fix="give its path from the recipe, from here or from the project's root",
             )
-        seeds = Seeds(file=str(found.resolve()))
+        seeds = Seeds.model_validate({"file": str(found.resolve())})
         generate[name] = source.model_copy(update={"seeds": seeds})
     return recipe.model_copy(update={"generate": generate})
 

@@ -30,6 +30,10 @@ class Source:
     completions: Stage
     samples: Stage
 
+    @property
+    def stages(self) -> list[Stage]:
+        return [self.seeds, self.prompts, self.completions, self.samples]
+
 
 @dataclass(frozen=True)
 class Step:
@@ -63,10 +67,7 @@ class Plan:
     def stages(self) -> Iterator[Stage]:
         """Each stage once, in the order of a build."""
         groups = [
-            [source.seeds for source in self.sources],
-            [source.prompts for source in self.sources],
-            [source.completions for source in self.sources],
-            [source.samples for source in self.sources],
+            *([stage for source in level for stage in source.stages] for level in self.levels),
             [step.verdicts for step in self.steps],
             *([target.tokens, target.shards] for target in self.targets),
         ]
@@ -82,9 +83,25 @@ class Plan:
 
     def check_engine(self) -> None:
         """Raises EngineError where a server would have to be launched and cannot be."""
-        launches = not self.recipe.engine.endpoints
-        if launches and not all(source.completions.done for source in self.sources):
-            engine_python(self.recipe.engine.launch.python)
+        launch = self.recipe.engine.launches
+        if launch and not all(source.completions.done for source in self.sources):
+            engine_python(launch.python)
+
+    @property
+    def levels(self) -> list[list[Source]]:
+        """Sources in the order of their seeds: each level needs only those before it."""
+        levels: list[list[Source]] = []
+        placed: set[str] = set()
+        while len(placed) < len(self.sources):
+            level = [
+                source
+                for source in self.sources
+                if source.name not in placed
+                and (source.settings.seeds.from_ is None or source.settings.seeds.from_ in placed)
+            ]
+            levels.append(level)
+            placed |= {source.name for source in level}
+        return levels
 
     def describe(self) -> str:
         stages = list(self.stages())
@@ -102,18 +119,27 @@ def plan_build(
 def make_plan(recipe: Recipe, out: Path) -> Plan:
     """Raises RecipeError for a tokenizer or a model that cannot be found."""
     model = resolve(recipe.engine.model, recipe.engine.revision)
-    sources = tuple(_source(recipe, name, out, model) for name in recipe.generate)
+    made: dict[str, Source] = {}
+    while len(made) < len(recipe.generate):
+        for name, settings in recipe.generate.items():
+            if name not in made and (settings.seeds.from_ is None or settings.seeds.from_ in made):
+                made[name] = _source(recipe, name, out, model, made)
+    sources = tuple(made[name] for name in recipe.generate)
     steps = tuple(_steps(recipe, out, sources))
     targets = tuple(_target(recipe, name, out, sources, steps) for name in recipe.outputs)
     return Plan(recipe, out, model, sources, steps, targets)
 
 
-def _source(recipe: Recipe, name: str, out: Path, model: Model) -> Source:
+def _source(recipe: Recipe, name: str, out: Path, model: Model, made: dict[str, Source]) -> Source:
     settings = recipe.generate[name]
     changes = settings.sampling.model_dump(exclude_none=True)
     sampling = recipe.engine.sampling.model_copy(update=changes)
-    file = Path(settings.seeds.file)
-    seeds = Stage(out, f"seeds.{file.stem}", {"sha256": sha256_file(file)})
+    if settings.seeds.from_ is not None:
+        before = made[settings.seeds.from_]
+        seeds = Stage(out, f"seeds.{name}", {"from": before.name}, [before.prompts, before.samples])
+    else:
+        file = Path(settings.seeds.file or "")
+        seeds = Stage(out, f"seeds.{file.stem}", {"sha256": sha256_file(file)})
     prompts = Stage(
         out,
         f"prompts.{name}",
@@ -135,6 +161,8 @@ def _source(recipe: Recipe, name: str, out: Path, model: Model) -> Source:
             "model": model.name,
             "revision": model.revision,
             "sampling": sampling.model_dump(mode="json"),
+            "on_length": settings.on_length,
+            "continuations": settings.continuations,
         },
         [prompts],
     )

@@ -45,7 +45,12 @@ class SamplingChange(Block):
 class Launch(Block):
     """Servers that the build starts here."""
 
-    gpus: Literal["auto", "cpu"] = "auto"
+    gpus: Literal["auto", "cpu"] | tuple[int, ...] = "auto"
+    """One server for each; all that there are, the CPU where there is none."""
+    tensor_parallel: int = Field(1, ge=1)
+    """GPUs that share one server."""
+    max_restarts: int = Field(3, ge=0)
+    """How often each server is restarted when it dies or hangs."""
     python: str | None = None
     """The interpreter of vLLM's environment; SHARDMILL_VLLM_PYTHON or .venv-vllm otherwise."""
     port: int | None = Field(None, ge=1, le=65535)
@@ -55,22 +60,64 @@ class Launch(Block):
     """Further flags of vLLM's API server."""
 
 
+class Budget(Block):
+    """Limits on what all builds under one OUT spend together; the build stops there."""
+
+    requests: int | None = Field(None, ge=0)
+    tokens: int | None = Field(None, ge=0)
+    money: float | None = Field(None, ge=0)
+    hours: float | None = Field(None, ge=0)
+
+
+class Prices(Block):
+    """Money for a million tokens and for an hour of a launched GPU, in any one currency."""
+
+    prompt: float = Field(0.0, ge=0)
+    completion: float = Field(0.0, ge=0)
+    gpu_hour: float = Field(0.0, ge=0)
+
+
 class Engine(Block):
     model: str
     revision: str | None = None
     endpoints: tuple[str, ...] = ()
-    """Base URLs of servers that run already, ending in /v1; none are launched then."""
-    launch: Launch = Field(default_factory=lambda: Launch.model_validate({}))
+    """Base URLs of servers that run already, ending in /v1; with `launch` beside it, launched
+    ones are used too."""
+    launch: Launch | None = None
     sampling: Sampling = Field(default_factory=lambda: Sampling.model_validate({}))
-    concurrency: int = Field(64, ge=1)
-    """Requests in flight at each endpoint."""
+    concurrency: int = Field(256, ge=1)
+    """Requests in flight at each endpoint at most; fewer while more would not be faster."""
+    patience_seconds: float = Field(300, gt=0)
+    """How long all endpoints may stay away before the build stops."""
+    max_error_share: float = Field(0.1, ge=0, le=1)
+    """Share of rows that servers refuse or fail on, over which the build stops."""
+    min_requests: int = Field(50, ge=1)
+    """Requests before that share counts."""
+    budget: Budget = Field(default_factory=lambda: Budget.model_validate({}))
+    price: Prices = Field(default_factory=lambda: Prices.model_validate({}))
+    deterministic: bool = False
+    """Batch-invariant kernels where the GPU has them: a reply then depends on its request."""
     timeout_seconds: float = Field(600, gt=0)
     licence: str = "unknown"
     """The licence that the model's output carries."""
 
+    @property
+    def launches(self) -> Launch | None:
+        """What is launched: what is asked for, or one server where no endpoint is given."""
+        return self.launch or (None if self.endpoints else Launch.model_validate({}))
+
 
 class Seeds(Block):
-    file: str
+    """A JSON Lines file, or the samples of another source of the recipe."""
+
+    file: str | None = None
+    from_: str | None = Field(None, alias="from")
+
+    @model_validator(mode="after")
+    def _one(self) -> "Seeds":
+        if (self.file is None) == (self.from_ is None):
+            raise ValueError("name either a file or, with from, another source")
+        return self
 
 
 class Generate(Block):
@@ -80,6 +127,10 @@ class Generate(Block):
     knobs: dict[str, Any] = {}
     vary: dict[str, dict[str, float] | tuple[str, ...]] = {}
     """A knob and the values that its rows draw: a list (equal shares) or value: share."""
+    on_length: Literal["keep", "reject", "continue"] = "keep"
+    """What becomes of a reply that is cut at max_tokens."""
+    continuations: int = Field(2, ge=1)
+    """How often `continue` asks for more of one reply."""
     sampling: SamplingChange = Field(default_factory=lambda: SamplingChange.model_validate({}))
 
     def shares(self) -> dict[str, dict[str, float]]:

@@ -85,6 +85,29 @@ def show(table: pl.DataFrame) -> Table:
     return shown
 
 
+def account(plan: Plan) -> list[dict[str, Any]]:
+    """What each source's generation cost in the run that completed it."""
+    rows = []
+    for source in plan.sources:
+        facts = (source.completions.manifest or {}).get("account", {})
+        if facts.get("requests"):
+            rows.append({"source": source.name, **facts})
+    return rows
+
+
+def show_account(plan: Plan) -> Table | None:
+    """The account for a terminal; None where nothing was asked."""
+    rows = account(plan)
+    if not rows:
+        return None
+    shown = Table(title="Generation (latency in seconds)")
+    for column in rows[0]:
+        shown.add_column(column.replace("_", " "), justify="right")
+    for row in rows:
+        shown.add_row(*(f"{v:,}" if isinstance(v, (int, float)) else str(v) for v in row.values()))
+    return shown
+
+
 def _lines(table: pl.DataFrame, sources: list[str]) -> list[list[str]]:
     lines = []
     steps = table.select("stage", "reason").unique(maintain_order=True).rows()

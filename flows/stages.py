@@ -5,7 +5,7 @@ a flow gives as Prefect tasks and a test as a plain loop, and then its manifest.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from data.templates import TEMPLATES
 from data.tokenization import load_tokenizer
 from flows.plan import Plan, Source, Target
 from flows.recipe import make_knobs
-from prompts import Refusal, TaskKind
 
 Work = Callable[[int], None]
 Runner = Callable[[str, Work, Sequence[int]], None]
@@ -41,7 +40,7 @@ def read_seeds(source: Source, run: Runner = run_parts) -> None:
         return
 
     def work(index: int) -> None:
-        rows = read_json_lines(Path(source.settings.seeds.file))
+        rows = list(_seed_rows(source))
         fields = [schema.canonical(row).decode("utf-8", "replace") for row in rows]
         table = pa.table(
             {"id": [schema.make_id(["seed", row]) for row in rows], "fields": fields},
@@ -55,9 +54,27 @@ def read_seeds(source: Source, run: Runner = run_parts) -> None:
     stage.finish(rows=stage.read(0).num_rows)
 
 
+def _seed_rows(source: Source) -> Iterator[dict[str, Any]]:
+    """The rows of a file, or what an earlier generation kept: its seed's columns, `text` and
+    `from_id`."""
+    file = source.settings.seeds.file
+    if file is not None:
+        yield from read_json_lines(Path(file))
+        return
+    prompts, samples = source.seeds.inputs
+    for part in range(samples.count()):
+        refused = set(samples.read(part, "verdicts")["id"].to_pylist())
+        seeds = prompts.read(part)["seed"].to_pylist()
+        for row, seed in zip(samples.read(part).to_pylist(), seeds, strict=True):
+            if row["id"] not in refused:
+                text = row["text"] or "\n\n".join(m["content"] for m in row["messages"])
+                yield {**json.loads(seed), "text": text, "from_id": schema.show_id(row["id"])}
+
+
 def check_seeds(source: Source) -> None:
     """Raises SourceError where no seed is left or a column that the kind needs is missing."""
-    file = source.settings.seeds.file
+    seeds = source.settings.seeds
+    file = seeds.file or f"samples of {seeds.from_}"
     frame = pl.DataFrame(source.seeds.read(0))
     if frame.is_empty():
         raise SourceError("holds no seeds", where=file, fix="add at least one JSON line")
@@ -94,7 +111,7 @@ def render_prompts(source: Source, seed: int, part_rows: int, run: Runner = run_
         ]
         stage.write(index, pa.Table.from_pylist(rows, schema=schema.PROMPTS))
 
-    _fill(stage, -(-samples // part_rows), work, run, rows=samples)
+    fill(stage, -(-samples // part_rows), work, run, rows=samples)
 
 
 def _prompt(
@@ -117,77 +134,6 @@ def _prompt(
         "knobs": json.dumps(knobs, sort_keys=True),
         "seed": row["fields"],
         "messages": kind.messages(fields),
-    }
-
-
-def parse_samples(source: Source, plan: Plan, run: Runner = run_parts) -> None:
-    """Replies to samples; a refused one keeps its raw reply and gets a verdict."""
-    stage = source.samples
-    if stage.done:
-        return
-    tokenizer = load_tokenizer("gpt2")
-
-    def work(index: int) -> None:
-        prompts = source.prompts.read(index).to_pylist()
-        completions = source.completions.read(index).to_pylist()
-        rows, verdicts = [], []
-        for prompt, completion in zip(prompts, completions, strict=True):
-            text, refusal = parse_reply(source, prompt, completion)
-            rows.append(_sample(source, plan, prompt, completion, text))
-            if refusal:
-                verdicts.append(_verdict(prompt["id"], refusal, completion))
-        _, offsets = tokenizer.encode([row["text"] for row in rows])
-        for row, start, end in zip(rows, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-            row["tokens"] = end - start
-        stage.write(index, pa.Table.from_pylist(verdicts, schema=schema.VERDICTS), "verdicts")
-        stage.write(index, pa.Table.from_pylist(rows, schema=schema.SAMPLES))
-
-    _fill(stage, source.completions.count(), work, run)
-
-
-def parse_reply(
-    source: Source, prompt: dict[str, Any], completion: dict[str, Any]
-) -> tuple[str, Refusal | None]:
-    reply = completion["text"]
-    if completion["error"]:
-        return reply, Refusal("server_refused", completion["error"])
-    if not reply.strip():
-        return reply, Refusal("empty_reply")
-    kind: TaskKind = make_knobs(source.kind, json.loads(prompt["knobs"]), source.settings.kind)
-    result = kind.parse(reply, json.loads(prompt["seed"]))
-    if isinstance(result, Refusal):
-        return reply, result
-    if not result.text.strip():
-        return reply, Refusal("empty_after_parse")
-    return result.text, None
-
-
-def _sample(
-    source: Source, plan: Plan, prompt: dict[str, Any], completion: dict[str, Any], text: str
-) -> dict[str, Any]:
-    copied = ("id", "seed_id", "seed_text", "format", "audience", "topic")
-    counted = ("finish_reason", "prompt_tokens", "completion_tokens")
-    return {
-        **{column: prompt[column] for column in copied},
-        **{column: completion[column] for column in counted},
-        "source": source.name,
-        "kind": source.settings.kind,
-        "tag": source.kind.TAG,
-        "text": text,
-        "prompt": prompt["messages"][-1]["content"],
-        "model": plan.model.name,
-        "licence": plan.recipe.engine.licence,
-        "meta": json.dumps({"key": completion["key"], "knobs": json.loads(prompt["knobs"])}),
-    }
-
-
-def _verdict(id: int, refusal: Refusal, completion: dict[str, Any]) -> dict[str, Any]:
-    figures = {"detail": refusal.detail, "finish_reason": completion["finish_reason"]}
-    return {
-        "id": id,
-        "filter": "parse",
-        "reason": refusal.reason,
-        "figures": json.dumps(figures),
     }
 
 
@@ -220,7 +166,7 @@ def tokenize(plan: Plan, target: Target, run: Runner = run_parts) -> None:
         )
         stage.write_arrow(index, table)
 
-    _fill(stage, len(parts), work, run, suffix="arrow", sources=list(target.sources))
+    fill(stage, len(parts), work, run, suffix="arrow", sources=list(target.sources))
 
 
 def pack(plan: Plan, target: Target, run: Runner = run_parts) -> None:
@@ -268,9 +214,10 @@ def kept_samples(plan: Plan, index: int, steps: int | None = None) -> pl.DataFra
     return samples.join(rejected, on="id", how="anti", maintain_order="left")
 
 
-def _fill(
+def fill(
     stage: Stage, parts: int, work: Work, run: Runner, suffix: str = "parquet", **facts: Any
 ) -> None:
+    """Make the missing parts of a stage and then its manifest."""
     stage.begin()
     run(stage.name, work, [i for i in range(parts) if not stage.has(i, suffix=suffix)])
     stage.finish(**facts)

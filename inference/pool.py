@@ -1,204 +1,249 @@
-"""Ask endpoints for completions: many at once, retrying what may pass, keeping what arrived.
+"""Ask endpoints for completions: as many at once as they bear, retrying what may pass.
 
-A refusal of one request (400, 404, 413, 422) is that row's error and is kept as such. What may
-pass (429, 5xx, a cut connection, a time-out) is tried again with growing, jittered pauses; when
-the tries are used up the build stops, and the rest of what arrived is on disk.
+There is no barrier: each request is its own task, and a failed one costs its row alone. What
+may pass is tried again elsewhere after a growing, jittered pause; an endpoint that fails is
+set aside, probed, and taken back; its requests move to the others.
 """
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
-import aiohttp
-import orjson
-
-from data.errors import EngineError
+from data.errors import EngineError, ShardmillError
+from inference.account import Account, Price, Tally
+from inference.client import Client, Kind, Request, Trouble
+from inference.endpoint import Endpoint
 from inference.record import Completion, Record
 
 TRIES = 6
-ROW_ERRORS = (400, 404, 413, 422)
-WAIT_AT_MOST = 30.0
+"""How often one request is asked of endpoints that answer others meanwhile."""
+PAUSE, LONGEST_PAUSE = 0.25, 20.0
+PROBE = 0.5
+SAVE_EVERY = 10.0
 
-
-@dataclass(frozen=True)
-class Request:
-    """`body` is what the endpoint gets, without the model; `label` is the caller's."""
-
-    key: str
-    body: Mapping[str, Any]
-    label: Any = None
-
-
-@dataclass
-class Account:
-    """What a run of the pool did, for progress and the manifest."""
-
-    requests: int = 0
-    retries: int = 0
-    errors: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    started: float = field(default_factory=time.monotonic)
+Arrived = Callable[[Request, Completion], "Iterable[Request]"]
+"""Called once a completion is durable; gives the requests that follow from it."""
 
 
 class Pool:
-    """`concurrency` requests in flight at each endpoint; `model` is the name they serve."""
+    """Endpoints that serve `model`. `stop` may be called at any time, from the loop's thread."""
 
     def __init__(
         self,
-        endpoints: Sequence[str],
-        model: str,
+        endpoints: Sequence[Endpoint],
+        client: Client,
+        record: Record,
+        account: Account | None = None,
         *,
-        concurrency: int,
-        timeout: float,
-        api_key: str | None = None,
+        patience: float = 300.0,
     ) -> None:
-        self._endpoints = [url.rstrip("/") for url in endpoints]
-        self._model, self._concurrency, self._timeout = model, concurrency, timeout
-        self._headers = {"Content-Type": "application/json"}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        self.account = Account()
-        self._in_flight = [0] * len(self._endpoints)
+        """`patience`: seconds to bear with all endpoints away, or with a request that none
+        takes."""
+        self.endpoints = list(endpoints)
+        self.account = account or Account(Path("nowhere"), Price())
+        self._client, self._record, self._patience = client, record, patience
         self._jitter = random.Random()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._outstanding = 0
+        self._drained, self._stopped = asyncio.Event(), asyncio.Event()
+        self.stopping: ShardmillError | None = None
+        self.check: Callable[[], ShardmillError | None] = lambda: None
+        """Asked after each completion; an error it gives stops the pool, drained."""
 
     @property
     def in_flight(self) -> int:
-        return sum(self._in_flight)
+        return sum(endpoint.in_flight for endpoint in self.endpoints)
 
-    async def check(self) -> None:
-        """Ask each endpoint what it serves. Raises EngineError where it is not the model."""
-        async with self._session() as session:
-            for url in self._endpoints:
-                try:
-                    async with session.get(f"{url}/models") as answer:
-                        listed = orjson.loads(await answer.read())
-                    served = [entry["id"] for entry in listed["data"]]
-                except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as e:
-                    raise EngineError(
-                        f"does not answer as an OpenAI-compatible server ({_words(e)})",
-                        where=url,
-                        fix="start it, or leave engine.endpoints out to launch one here",
-                    ) from e
-                if self._model not in served:
-                    raise EngineError(
-                        f"serves {', '.join(served) or 'nothing'}, not {self._model}",
-                        where=url,
-                        fix="name the served model in engine.model",
-                    )
+    def stop(self, reason: ShardmillError) -> None:
+        """Ask nothing more; what is in flight may arrive."""
+        self.stopping = self.stopping or reason
+        self._stopped.set()
+        self._wake_all()
 
-    async def run(
-        self,
-        requests: Iterable[Request],
-        record: Record,
-        arrived: Callable[[Request, Completion], None],
-    ) -> None:
-        """Ask for every request; `arrived` is called once a completion is durable."""
-        room = asyncio.Semaphore(self._concurrency * len(self._endpoints))
-        async with self._session() as session, asyncio.TaskGroup() as group:
-            async for request in _paced(requests, room):
-                group.create_task(self._one(session, request, record, arrived, room))
+    async def run(self, requests: Iterable[Request], arrived: Arrived) -> None:
+        """Until every request and what follows from it has arrived. Raises the reason given to
+        `stop` once what was in flight is there, or EngineError where all endpoints stay away."""
+        asked = iter(requests)
+        async with asyncio.TaskGroup() as group:
+            keepers = [group.create_task(self._probe(endpoint)) for endpoint in self.endpoints]
+            keepers.append(group.create_task(self._watch()))
+            for request in asked:
+                if not await self._room():
+                    break
+                self._launch(group, request, arrived)
+            while self._outstanding:
+                self._drained.clear()
+                await self._drained.wait()
+            for keeper in keepers:
+                keeper.cancel()
+        if self.stopping:
+            raise self.stopping
 
-    async def _one(
-        self,
-        session: aiohttp.ClientSession,
-        request: Request,
-        record: Record,
-        arrived: Callable[[Request, Completion], None],
-        room: asyncio.Semaphore,
-    ) -> None:
+    def _launch(self, group: asyncio.TaskGroup, request: Request, arrived: Arrived) -> None:
+        self._outstanding += 1
+        group.create_task(self._follow(request, arrived))
+
+    async def _follow(self, request: Request, arrived: Arrived) -> None:
+        """A request, and those that follow from its completion, one after the other."""
         try:
-            completion = await self._ask(session, request)
-            await record.append(completion)
+            todo = [request]
+            while todo:
+                request = todo.pop()
+                completion = await self._complete(request)
+                if completion is None:
+                    return
+                todo += arrived(request, completion)
+                problem = self.check() if not self.stopping else None
+                if problem:
+                    self.stop(problem)
         finally:
-            room.release()
-        self.account.requests += 1
-        self.account.prompt_tokens += completion.prompt_tokens
-        self.account.completion_tokens += completion.completion_tokens
-        self.account.errors += completion.error is not None
-        arrived(request, completion)
+            self._outstanding -= 1
+            if not self._outstanding:
+                self._drained.set()
+            self._wake()
 
-    async def _ask(self, session: aiohttp.ClientSession, request: Request) -> Completion:
-        content = orjson.dumps({**request.body, "model": self._model})
-        for attempt in range(TRIES):
-            chosen = min(range(len(self._endpoints)), key=self._in_flight.__getitem__)
-            self._in_flight[chosen] += 1
-            url = f"{self._endpoints[chosen]}/chat/completions"
-            asked_to_wait = None
+    async def _complete(self, request: Request) -> Completion | None:
+        """The durable completion; None where the pool stops before it was asked for."""
+        tally = self.account.tally(request.source)
+        first, tries, attempt = time.monotonic(), 0.0, 0
+        while True:
+            endpoint = await self._take()
+            if endpoint is None:
+                return None
+            began = time.monotonic()
+            endpoint.begin(began)
             try:
-                async with session.post(url, data=content, headers=self._headers) as answer:
-                    reply = await answer.read()
-                    if answer.status == 200:
-                        return _completion(request.key, reply)
-                    problem = f"{answer.status}: {_said(reply)}"
-                    if answer.status in ROW_ERRORS:
-                        return Completion(request.key, "", "error", 0, 0, problem)
-                    asked_to_wait = answer.headers.get("Retry-After")
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                problem = _words(error)
+                result = await self._client.ask(endpoint.url, request)
             finally:
-                self._in_flight[chosen] -= 1
-            if attempt + 1 < TRIES:
-                self.account.retries += 1
-                await asyncio.sleep(self._pause(attempt, asked_to_wait))
-        raise EngineError(
-            f"still fails after {TRIES} tries ({problem})",
-            where=self._endpoints[chosen],
-            fix="all that arrived is kept: mend the server and run the same command",
-        )
+                endpoint.end()
+                self._wake()
+            now = time.monotonic()
+            if isinstance(result, Completion):
+                endpoint.succeeded(result.completion_tokens + 1, now)
+                break
+            tries += self._blame(endpoint, result, first, began)
+            attempt += 1
+            tally.retries += 1
+            if tries >= TRIES or (result.kind is Kind.BUSY and now - first > self._patience):
+                words = f"given up after {attempt} tries: {result.words}"
+                result = Completion(request.key, "", "error", 0, 0, words)
+                break
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause(attempt, result.wait)):
+                    await self._stopped.wait()
+        if result.error is None:
+            await self._record.append(result)
+        tally.add(result, now - began)
+        return result
 
-    def _pause(self, attempt: int, asked: str | None) -> float:
-        if asked and asked.isdigit():
-            return min(float(asked), WAIT_AT_MOST) + self._jitter.random() * 0.1
-        longest = min(0.5 * 2.0**attempt, WAIT_AT_MOST)
+    def _blame(self, endpoint: Endpoint, trouble: Trouble, first: float, began: float) -> float:
+        """Tell the endpoint, and give what counts against the request itself: nothing for a
+        push-back or a broken connection, and less than a try while the endpoint does not
+        answer others either, so that an outage of a minute costs no row."""
+        if trouble.kind in (Kind.BUSY, Kind.SLOW):
+            endpoint.pushed_back(time.monotonic())
+        if trouble.kind is Kind.BUSY:
+            return 0.0
+        endpoint.failed()
+        if trouble.kind is Kind.BROKEN:
+            return 0.0
+        if endpoint.last_success > began:
+            return 1.0
+        return 0.5 if endpoint.last_success > first else 0.25
+
+    def _pause(self, attempt: int, asked: float | None) -> float:
+        """Seconds; what Retry-After asks for is kept, with a jitter so that not all come back
+        at once."""
+        if asked is not None:
+            return min(asked, self._patience) + self._jitter.random() * 0.1
+        longest = min(PAUSE * 2.0 ** min(attempt - 1, 10), LONGEST_PAUSE)
         return longest * (0.5 + self._jitter.random() / 2)
 
-    def _session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=10),
-        )
+    async def _room(self) -> bool:
+        """Wait until another request may be under way; False where the pool stops. Requests
+        that pause before another try are bounded too, so that they cannot pile up."""
+        while not self.stopping:
+            capacity = sum(int(endpoint.limit) for endpoint in self.endpoints)
+            waiting = self._outstanding - self.in_flight
+            if waiting < capacity and any(endpoint.room > 0 for endpoint in self.endpoints):
+                return True
+            await self._sleep_until_woken()
+        return False
+
+    async def _take(self) -> Endpoint | None:
+        """The freest endpoint with room, once there is one; None where the pool stops."""
+        while not self.stopping:
+            best = max(self.endpoints, key=lambda endpoint: endpoint.room)
+            if best.room > 0:
+                return best
+            await self._sleep_until_woken()
+        return None
+
+    async def _sleep_until_woken(self) -> None:
+        woken = asyncio.get_running_loop().create_future()
+        self._waiting.append(woken)
+        await woken
+
+    def _wake(self, count: int = 2) -> None:
+        """Two for each that ends: the limit may have grown, and one may be the reader."""
+        while count and self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                count -= 1
+
+    def _wake_all(self) -> None:
+        self._wake(len(self._waiting))
+
+    async def _probe(self, endpoint: Endpoint) -> None:
+        """Take the endpoint back when it answers again."""
+        pause = PROBE
+        while True:
+            await asyncio.sleep(pause)
+            if endpoint.up or endpoint.gone:
+                pause = PROBE
+                continue
+            try:
+                await self._client.served(endpoint.url)
+            except ValueError:
+                pause = min(pause * 1.5, 5.0)
+                continue
+            endpoint.take_back()
+            self._wake_all()
+
+    async def _watch(self) -> None:
+        """Give up when no endpoint is there for too long; save the account now and then."""
+        last_up = last_saved = time.monotonic()
+        while True:
+            await asyncio.sleep(PROBE)
+            now = time.monotonic()
+            if any(endpoint.up and not endpoint.gone for endpoint in self.endpoints):
+                last_up = now
+            if all(e.gone for e in self.endpoints) or now - last_up > self._patience:
+                self.stop(
+                    EngineError(
+                        f"no endpoint has answered for {now - last_up:.0f} s",
+                        where=", ".join(endpoint.url for endpoint in self.endpoints),
+                        fix="all that arrived is kept: mend the servers, run the same command",
+                    )
+                )
+            self._wake_all()
+            if now - last_saved > SAVE_EVERY:
+                last_saved = now
+                await asyncio.to_thread(self.account.save)
 
 
-async def _paced(requests: Iterable[Request], room: asyncio.Semaphore) -> AsyncIterator[Request]:
-    """The next request once there is room for it, so that prompts are read as needed."""
-    for request in requests:
-        await room.acquire()
-        yield request
-
-
-def _completion(key: str, reply: bytes) -> Completion:
-    """Raises ValueError where the body is not a chat completion."""
-    try:
-        answer = orjson.loads(reply)
-        choice, usage = answer["choices"][0], answer["usage"]
-        return Completion(
-            key,
-            choice["message"]["content"] or "",
-            choice["finish_reason"] or "unknown",
-            int(usage["prompt_tokens"]),
-            int(usage["completion_tokens"]),
-        )
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"not a chat completion: {reply[:200]!r}") from error
-
-
-def _said(reply: bytes) -> str:
-    """The server's own words of an error body."""
-    try:
-        body = orjson.loads(reply)
-    except ValueError:
-        return reply[:300].decode("utf-8", "replace")
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        if isinstance(inner, dict):
-            return str(inner.get("message", inner))[:500]
-        return str(inner)[:500]
-    return str(body)[:300]
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+def total(account: Account) -> Tally:
+    """All sources together."""
+    whole = Tally()
+    for tally in account.tallies.values():
+        whole.requests += tally.requests
+        whole.retries += tally.retries
+        whole.errors += tally.errors
+        whole.prompt_tokens += tally.prompt_tokens
+        whole.completion_tokens += tally.completion_tokens
+    return whole

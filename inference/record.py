@@ -12,15 +12,20 @@ import os
 import queue
 import threading
 import zlib
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
 
 from data.errors import OutputError
 from data.parts import output_error
 
 GROUP_SECONDS = 0.02
+KEY_AT = len('{"crc":"00000000", "key": "')
 
 
 @dataclass(frozen=True)
@@ -40,57 +45,84 @@ def encode(completion: Completion) -> bytes:
     return b'{"crc":"%08x", ' % zlib.crc32(body) + body + b"\n"
 
 
+def is_whole(line: bytes) -> bool:
+    """Whether a line is one of ours and as it was written."""
+    return (
+        line.startswith(b'{"crc":"')
+        and line.endswith(b"\n")
+        and line[8:16] == b"%08x" % zlib.crc32(line[19:-1])
+    )
+
+
 def decode(line: bytes) -> Completion | None:
     """None for a line that is torn or damaged."""
-    if not line.startswith(b'{"crc":"') or not line.endswith(b"\n"):
-        return None
-    body = line[19:-1]
-    if line[8:16] != b"%08x" % zlib.crc32(body):
-        return None
-    fields = json.loads(b"{" + body)
-    return Completion(**fields)
+    return Completion(**json.loads(b"{" + line[19:-1])) if is_whole(line) else None
 
 
 class Record:
-    """Lookup over all logs, and an appending writer. Use it as a context."""
+    """Lookup over all logs, and an appending writer. Use it as a context.
+
+    The index holds 28 bytes a completion; text stays on disk.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._places: dict[bytes, tuple[int, int]] = {}
         self._logs: list[Path] = sorted(folder.glob("log-*.jsonl"))
+        self._files: dict[int, BinaryIO] = {}
         self.damaged = 0
+        heads, files, offsets = array("Q"), array("L"), array("Q")
         for number, path in enumerate(self._logs):
-            for offset, completion in self._scan(path):
-                self._places[bytes.fromhex(completion.key)] = (number, offset)
+            for head, offset in self._scan(path):
+                heads.append(head)
+                files.append(number)
+                offsets.append(offset)
+        # newest first among equal keys, so that the first match is the one that counts
+        unsorted = np.frombuffer(heads, np.uint64) if heads else np.zeros(0, np.uint64)
+        order = np.argsort(unsorted[::-1], kind="stable")
+        self._heads = unsorted[::-1][order]
+        self._file = np.array(files, np.uint32)[::-1][order]
+        self._offset = np.array(offsets, np.uint64)[::-1][order]
         self._waiting: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]] | None]
         self._waiting = queue.SimpleQueue()
         self._failure: OutputError | None = None
         self._thread: threading.Thread | None = None
 
-    def _scan(self, path: Path) -> Iterator[tuple[int, Completion]]:
+    def _scan(self, path: Path) -> Iterator[tuple[int, int]]:
+        """The first 64 bits of each whole line's key, and the line's offset."""
         offset = 0
         with open(path, "rb") as handle:
             for line in handle:
-                completion = decode(line)
-                if completion is None:
-                    self.damaged += 1
+                if is_whole(line):
+                    yield int(line[KEY_AT : KEY_AT + 16], 16), offset
                 else:
-                    yield offset, completion
+                    self.damaged += 1
                 offset += len(line)
 
-    def __contains__(self, key: str) -> bool:
-        return bytes.fromhex(key) in self._places
-
     def __len__(self) -> int:
-        return len(self._places)
+        return len(np.unique(self._heads))
+
+    def find(self, keys: Sequence[str]) -> list[Completion | None]:
+        """The newest completion of each key, None where there is none."""
+        heads = np.array([int(key[:16], 16) for key in keys], np.uint64)
+        places = np.searchsorted(self._heads, heads)
+        return [self._read(key, place) for key, place in zip(keys, places.tolist(), strict=True)]
 
     def get(self, key: str) -> Completion | None:
-        place = self._places.get(bytes.fromhex(key))
-        if place is None:
-            return None
-        with open(self._logs[place[0]], "rb") as handle:
-            handle.seek(place[1])
-            return decode(handle.readline())
+        return self.find([key])[0]
+
+    def _read(self, key: str, place: int) -> Completion | None:
+        head = int(key[:16], 16)
+        while place < len(self._heads) and int(self._heads[place]) == head:
+            number = int(self._file[place])
+            if number not in self._files:
+                self._files[number] = self._logs[number].open("rb")
+            handle = self._files[number]
+            handle.seek(int(self._offset[place]))
+            found = decode(handle.readline())
+            if found and found.key == key:
+                return found
+            place += 1
+        return None
 
     def __enter__(self) -> "Record":
         return self
@@ -105,6 +137,9 @@ class Record:
             self._waiting.put(None)
             self._thread.join()
             self._thread = None
+        for handle in self._files.values():
+            handle.close()
+        self._files.clear()
 
     async def append(self, completion: Completion) -> None:
         """Returns when the line is on disk. Raises OutputError where it cannot be."""

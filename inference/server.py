@@ -164,18 +164,26 @@ def vllm_server(
     port: int,
     log: Path,
     *,
-    gpu: bool,
+    gpus: Sequence[int],
     max_model_len: int,
     patience: float,
+    deterministic: bool = False,
     extra: Sequence[str] = (),
 ) -> Server:
-    """vLLM's OpenAI-compatible server for the model at `path` (a folder or a hub id)."""
+    """vLLM's OpenAI-compatible server for the model at `path` (a folder or a hub id), on the
+    given GPUs, on the CPU without any. `deterministic` asks for batch-invariant kernels."""
     command = [str(python), "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", path, "--served-model-name", name]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     command += ["--max-model-len", str(max_model_len)]
     environment = dict(QUIET)
-    if not gpu:
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+        if len(gpus) > 1:
+            command += ["--tensor-parallel-size", str(len(gpus))]
+        if deterministic:
+            environment["VLLM_BATCH_INVARIANT"] = "1"
+    else:
         command += [*CPU_FLAGS, *CPU_SAFE]
         environment |= {key: os.environ.get(key, value) for key, value in CPU_ENVIRONMENT.items()}
     if Path(path).is_dir():

@@ -23,9 +23,10 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Draft:
-    """What a reply is worth: the sample's text."""
+    """What a reply is worth: a text, or the messages of a conversation."""
 
-    text: str
+    text: str = ""
+    messages: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Example:
-    """A seed, a reply to its prompt, and what becomes of it: `text`, or the reason `refused`."""
+    """A seed, a reply to its prompt, and what becomes of it: `text` or `messages`, or the reason
+    it is `refused` for."""
 
     seed: Seed
     reply: str
     text: str | None = None
+    messages: tuple[Message, ...] = ()
     refused: str | None = None
     knobs: Mapping[str, Any] = field(default_factory=dict)
 
@@ -64,6 +67,19 @@ class TaskKind(BaseModel):
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
         """Extract the sample from a complete, non-empty reply."""
         return Draft(reply.strip())
+
+    def reply_schema(self) -> dict[str, Any] | None:
+        """The JSON schema that a reply has to follow; it is checked before `parse`."""
+        return None
+
+    def follow_up(self, seed: Seed, turns: list[Message]) -> str | None:
+        """The next message of the user's after the replies so far; None ends the exchange.
+        `turns` begins with the first reply."""
+        return None
+
+    def parse_exchange(self, messages: list[Message], seed: Seed) -> Draft | Refusal:
+        """Extract the sample from an exchange of several turns, the last prompt first."""
+        return Draft(messages=tuple(messages))
 
     def format(self) -> str:
         """The `format` column; the kind's key unless a knob changes the form."""
@@ -97,6 +113,12 @@ def load_kind(name: str) -> type[TaskKind]:
         if issubclass(found, TaskKind) and found.__module__ == module.__name__:
             return found
     raise RecipeError(f"prompts/{name}.py holds no TaskKind", fix="subclass prompts.TaskKind there")
+
+
+@functools.lru_cache(maxsize=4096)
+def load_row(kind: type[TaskKind], knobs: str) -> TaskKind:
+    """The kind with the knobs (JSON) that a row drew."""
+    return kind.model_validate_json(knobs)
 
 
 @functools.cache

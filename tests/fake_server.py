@@ -41,13 +41,16 @@ WORDS = [
     "ribbon",
 ]
 
-Fault = Callable[[dict[str, Any], int], web.Response | None]
-"""Given a request's body and how often it was asked before, an answer in place of the reply."""
+Fault = Callable[[dict[str, Any], int], "web.Response | str | None"]
+"""Given a request's body and how often it was asked before, an answer in place of the reply:
+a response, "cut" (the connection, in the middle of the body) or "hang" (no answer ever)."""
 
 
 def reply_to(body: dict[str, Any]) -> str:
     """Text of the form that the demo's kinds ask for, different for different requests."""
     asked = body["messages"][-1]["content"]
+    if "response_format" in body:
+        return json.dumps({"units": [{"title": w, "points": [w, w]} for w in WORDS[:2]]})
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     dice = random.Random(digest)
     prose = " ".join(dice.choice(WORDS) for _ in range(dice.randint(60, 160))).capitalize() + "."
@@ -69,7 +72,10 @@ def reply_to(body: dict[str, Any]) -> str:
 class FakeServer:
     """Runs in a thread of the test's; `asked` counts how often each request came."""
 
-    def __init__(self, model: str = "fake", delay: float = 0.0, fault: Fault | None = None) -> None:
+    def __init__(
+        self, model: str = "fake", delay: float = 0.0, fault: Fault | None = None, port: int = 0
+    ) -> None:
+        self.port = port
         self.model, self.delay, self.fault = model, delay, fault
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
@@ -92,8 +98,9 @@ class FakeServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(10)
 
     @property
     def requests(self) -> int:
@@ -105,6 +112,10 @@ class FakeServer:
         self._loop.run_forever()
         if self._runner:
             self._loop.run_until_complete(self._runner.cleanup())
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._loop.close()
 
     async def _start(self) -> None:
@@ -113,11 +124,19 @@ class FakeServer:
         app.router.add_post("/v1/chat/completions", self._chat)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
-        port = self._runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{port}/v1"
+        self.port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self.port}/v1"
         self._ready.set()
+
+    async def _cut(self, request: web.Request) -> web.Response:
+        stream = web.StreamResponse(headers={"Content-Length": "5000"})
+        await stream.prepare(request)
+        await stream.write(b'{"choices": [{"mess')
+        if request.transport:
+            request.transport.abort()
+        return web.Response()
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": self.model}]})
@@ -131,7 +150,11 @@ class FakeServer:
         if self.delay:
             await asyncio.sleep(self.delay)
         if self.fault and (answer := self.fault(body, before)):
-            return answer
+            if isinstance(answer, web.Response):
+                return answer
+            if answer == "hang":
+                await asyncio.sleep(3600)
+            return await self._cut(request)
         text = reply_to(body)
         self.answered[key] += 1
         return web.json_response(

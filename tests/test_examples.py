@@ -26,7 +26,7 @@ def test_a_kinds_example_is_parsed_as_it_says(name: str, example: Example) -> No
     kind = load_kind(name)(**example.knobs)
     result = kind.parse(example.reply, example.seed)
     if example.refused is None:
-        assert result == Draft(example.text or "")
+        assert result == Draft(example.text or "", example.messages)
     else:
         assert isinstance(result, Refusal)
         assert result.reason == example.refused
@@ -42,7 +42,7 @@ def test_a_kinds_prompt_holds_what_it_needs_of_the_seed(name: str, example: Exam
     for column in kind.NEEDS:
         value = example.seed[column]
         for item in value if isinstance(value, list) else [value]:
-            if column != "category":
+            if column != "category" and name != "chat":
                 assert str(item).lower() in asked
 
 

@@ -11,8 +11,12 @@ from data.errors import OutputError
 from inference.record import Completion, Record, decode, encode
 
 
+def key(number: int) -> str:
+    return f"{number:08x}" * 4
+
+
 def completion(number: int, text: str = "text") -> Completion:
-    return Completion(f"{number:032x}", text, "stop", 3, 4)
+    return Completion(key(number), text, "stop", 3, 4)
 
 
 def append(folder: Path, *completions: Completion) -> None:
@@ -40,11 +44,11 @@ def test_a_line_with_one_byte_changed_is_not_read(flip: int) -> None:
 def test_completions_are_found_by_a_later_build(tmp_path: Path) -> None:
     append(tmp_path, completion(1, "one"), completion(2, "two"))
     append(tmp_path, completion(3, "three"))
-    record = Record(tmp_path)
-    assert len(record) == 3
-    assert record.get(f"{2:032x}") == completion(2, "two")
-    assert f"{3:032x}" in record
-    assert record.get(f"{4:032x}") is None
+    with Record(tmp_path) as record:
+        assert len(record) == 3
+        assert record.get(key(2)) == completion(2, "two")
+        assert record.find([key(3), key(9)]) == [completion(3, "three"), None]
+        assert record.get(key(4)) is None
 
 
 def test_a_torn_tail_loses_only_the_torn_line(tmp_path: Path) -> None:
@@ -75,3 +79,11 @@ def test_a_full_disk_fails_the_append_and_keeps_the_log_whole(
         append(tmp_path, completion(2, "x" * 200))
     record = Record(tmp_path)
     assert (len(record), record.damaged) == (1, 0)
+
+
+def test_the_newest_completion_of_a_key_counts_and_like_keys_are_told_apart(tmp_path: Path) -> None:
+    like = Completion(key(1)[:16] + "f" * 16, "like", "stop", 1, 1)
+    append(tmp_path, completion(1, "old"), like)
+    append(tmp_path, completion(1, "new"))
+    with Record(tmp_path) as record:
+        assert record.find([key(1), like.key]) == [completion(1, "new"), like]

@@ -1,0 +1,132 @@
+"""What generation has cost: per source for reports, over all builds of an OUT for the budget."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.parts import write_file
+from inference.record import Completion
+
+SAMPLE = 10_000
+"""Latencies kept a source, so that memory stays flat; later ones replace earlier ones."""
+
+
+@dataclass
+class Tally:
+    """One source's share of a run; latency in seconds, sorted when it is asked for."""
+
+    requests: int = 0
+    retries: int = 0
+    errors: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    latencies: list[float] = field(default_factory=list)
+
+    def add(self, completion: Completion, seconds: float) -> None:
+        self.requests += 1
+        self.errors += completion.error is not None
+        self.prompt_tokens += completion.prompt_tokens
+        self.completion_tokens += completion.completion_tokens
+        if len(self.latencies) < SAMPLE:
+            self.latencies.append(seconds)
+        else:
+            self.latencies[self.requests % SAMPLE] = seconds
+
+
+@dataclass(frozen=True)
+class Price:
+    """Money for a million tokens, and for an hour of one launched GPU."""
+
+    prompt: float = 0.0
+    completion: float = 0.0
+    gpu_hour: float = 0.0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the limits of a budget are held against."""
+
+    requests: int = 0
+    tokens: int = 0
+    money: float = 0.0
+    hours: float = 0.0
+
+    def plus(self, other: "Spent") -> "Spent":
+        return Spent(
+            self.requests + other.requests,
+            self.tokens + other.tokens,
+            self.money + other.money,
+            self.hours + other.hours,
+        )
+
+
+class Account:
+    """Of one run. `before` is what earlier runs under the same folder spent."""
+
+    def __init__(self, folder: Path, price: Price, gpus: int = 0) -> None:
+        self._price, self._gpus = price, gpus
+        earlier = sorted(folder.glob("account-*.json"))
+        self.before = Spent()
+        for path in earlier:
+            self.before = self.before.plus(Spent(**json.loads(path.read_bytes())["spent"]))
+        self._path = folder / f"account-{len(earlier):06d}.json"
+        self.tallies: dict[str, Tally] = {}
+        self.started = time.monotonic()
+
+    def tally(self, source: str) -> Tally:
+        return self.tallies.setdefault(source, Tally())
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def spent(self) -> Spent:
+        """Of this run alone."""
+        hours = self.seconds / 3600
+        requests = prompt = completion = 0
+        for tally in self.tallies.values():
+            requests += tally.requests
+            prompt += tally.prompt_tokens
+            completion += tally.completion_tokens
+        money = prompt / 1e6 * self._price.prompt + completion / 1e6 * self._price.completion
+        money += hours * self._gpus * self._price.gpu_hour
+        return Spent(requests, prompt + completion, money, hours)
+
+    def over(self, budget: Mapping[str, float | None]) -> str | None:
+        """The first limit that all runs together have reached, in words."""
+        total = self.before.plus(self.spent())
+        for name, limit in budget.items():
+            used = getattr(total, name)
+            if limit is not None and used >= limit:
+                return f"{name}: {used:,.4g} of {limit:,.4g}"
+        return None
+
+    def summary(self, source: str) -> dict[str, Any]:
+        """For the manifest, the terminal and the Prefect table."""
+        tally = self.tally(source)
+        late = np.array(tally.latencies or [0.0])
+        tokens = tally.completion_tokens
+        money = tally.prompt_tokens / 1e6 * self._price.prompt
+        money += tokens / 1e6 * self._price.completion
+        return {
+            "requests": tally.requests,
+            "retries": tally.retries,
+            "errors": tally.errors,
+            "prompt_tokens": tally.prompt_tokens,
+            "completion_tokens": tokens,
+            "latency_p50": round(float(np.quantile(late, 0.5)), 3),
+            "latency_p99": round(float(np.quantile(late, 0.99)), 3),
+            "tokens_per_second": round(tokens / self.seconds, 1) if self.seconds else 0.0,
+            "money": round(money, 6),
+        }
+
+    def save(self) -> None:
+        """So that a later run knows what this one spent; called now and then, and at the end."""
+        content = {"spent": vars(self.spent()), "sources": {}}
+        content["sources"] = {name: self.summary(name) for name in self.tallies}
+        write_file(self._path, json.dumps(content, indent=1).encode())

@@ -1,0 +1,155 @@
+"""The supervisor: servers that die or hang come back, within bounds, and none is left."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data import ROOT
+from inference.client import Client
+from inference.endpoint import Endpoint
+from inference.server import Server, free_port
+from inference.supervisor import Fleet, Launch
+
+SERVE = """
+import os, sys, threading
+from tests.fake_server import FakeServer
+open(sys.argv[2], "a").write(f"{os.getpid()}\\n")
+with FakeServer(port=int(sys.argv[1])):
+    threading.Event().wait()
+"""
+
+
+def fleet(tmp_path: Path, ports: list[int], lines: list[str], max_restarts: int) -> Fleet:
+    def make(port: int) -> Server:
+        return Server(
+            "the server",
+            [sys.executable, "-c", SERVE, str(port), str(tmp_path / str(port))],
+            f"http://127.0.0.1:{port}/v1/models",
+            tmp_path / f"{port}.log",
+            patience=20,
+            environment={"PYTHONPATH": str(ROOT)},
+        )
+
+    return Fleet(
+        [lambda port=port: make(port) for port in ports],  # type: ignore[misc]
+        [f"http://127.0.0.1:{port}/v1" for port in ports],
+        ceiling=8,
+        max_restarts=max_restarts,
+        say=lines.append,
+    )
+
+
+def started(tmp_path: Path, port: int) -> list[int]:
+    return [int(line) for line in (tmp_path / str(port)).read_text().split()]
+
+
+async def until(condition: object, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+def test_a_killed_server_is_restarted_and_at_last_given_up(tmp_path: Path) -> None:
+    ports, lines = [free_port(), free_port()], list[str]()
+
+    async def run() -> list[int]:
+        async with Client("fake", timeout=5) as client, fleet(tmp_path, ports, lines, 1) as servers:
+            servers.watch(client)
+            os.kill(started(tmp_path, ports[0])[0], signal.SIGKILL)
+            await until(lambda: len(started(tmp_path, ports[0])) == 2)
+            await until(lambda: any("is back" in line for line in lines))
+            assert await client.served(servers.endpoints[0].url) == ["fake"]
+            os.kill(started(tmp_path, ports[0])[1], signal.SIGKILL)
+            await until(lambda: servers.endpoints[0].gone)
+            assert not servers.endpoints[1].gone
+            return started(tmp_path, ports[0]) + started(tmp_path, ports[1])
+
+    processes = asyncio.run(run())
+    assert any("given up after 1 restarts" in line for line in lines)
+    assert len(processes) == 3
+    assert not [pid for pid in processes if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_hung_server_is_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.supervisor.HUNG_AFTER", 1.5)
+    ports, lines = [free_port()], list[str]()
+
+    async def run() -> None:
+        async with Client("fake", timeout=5) as client, fleet(tmp_path, ports, lines, 2) as servers:
+            servers.watch(client)
+            monkeypatch.setattr(client, "served", impatient(client.served))
+            os.kill(started(tmp_path, ports[0])[0], signal.SIGSTOP)
+            servers.endpoints[0].failed()
+            await until(lambda: any("hangs; restart 1/2" in line for line in lines))
+            await until(lambda: any("is back" in line for line in lines))
+
+    asyncio.run(run())
+    assert len(started(tmp_path, ports[0])) == 2
+
+
+def impatient(served: object) -> object:
+    async def quick(url: str) -> list[str]:
+        try:
+            return await asyncio.wait_for(served(url), 0.3)  # type: ignore[operator]
+        except TimeoutError as error:
+            raise ValueError("no answer") from error
+
+    return quick
+
+
+@pytest.mark.parametrize(
+    ("gpus", "parallel", "groups"),
+    [
+        ((), 1, [()]),
+        ((0, 1), 1, [(0,), (1,)]),
+        ((0, 1, 2, 3), 2, [(0, 1), (2, 3)]),
+        ((0, 1, 2), 2, [(0, 1)]),
+        ((0,), 2, []),
+    ],
+)
+def test_gpus_are_grouped_for_tensor_parallel(
+    gpus: tuple[int, ...], parallel: int, groups: list[tuple[int, ...]]
+) -> None:
+    assert Launch(Path("python"), gpus=gpus, tensor_parallel=parallel).groups == groups
+
+
+def simulate(capacity: int, ceiling: int, push_back: float = 0.0, rounds: int = 400) -> Endpoint:
+    """An endpoint that serves `capacity` at once in 0.2 s each, the rest queueing."""
+    endpoint, now, ended = Endpoint("x", ceiling), 0.0, 0
+    for _ in range(rounds):
+        while endpoint.room > 0:
+            endpoint.begin(now)
+        batch = min(endpoint.in_flight, capacity)
+        for _ in range(batch):
+            now += 0.2 / batch
+            ended += 1
+            endpoint.end()
+            if push_back and ended % round(1 / push_back) == 0:
+                endpoint.pushed_back(now)
+            else:
+                endpoint.succeeded(100, now)
+    return endpoint
+
+
+def test_the_limit_climbs_while_throughput_climbs_and_then_holds() -> None:
+    assert simulate(capacity=1000, ceiling=512).limit == 512
+    assert 100 <= simulate(capacity=100, ceiling=100_000).limit < 2000
+
+
+def test_few_push_backs_are_noise_and_many_slow_down() -> None:
+    assert simulate(capacity=1000, ceiling=256, push_back=0.03).limit == 256
+    assert simulate(capacity=1000, ceiling=256, push_back=0.5).limit < 16
+
+
+def test_an_endpoint_that_fails_in_a_row_is_set_aside_and_taken_back_with_half() -> None:
+    endpoint = Endpoint("x", 100)
+    assert [endpoint.failed() for _ in range(3)] == [False, False, True]
+    assert endpoint.room == 0
+    endpoint.take_back()
+    assert endpoint.room == 32
