@@ -117,7 +117,6 @@ def overhead() -> None:
         large = client(url, Path(folder) / "large", 100_000)
         print("100,000 requests:", large)
         print(f"  memory, 100,000 / 10,000: {large['rss_mb'] / small['rss_mb']:.3f}")
-        print("memory")
     with tempfile.TemporaryDirectory() as folder, engine(1, 0.08) as url:
         faulty = client(url, Path(folder), 10_000)
         print("with 8 % faults:", faulty)

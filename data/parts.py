@@ -4,12 +4,14 @@ A stage's identity is a hash of its settings and of the stages it reads. A folde
 manifest is complete; one without holds whole parts only, and the next build makes the rest.
 """
 
+import codecs
 import errno
 import fcntl
 import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from data.errors import DamagedPart, OutputError, SourceError
 from data.schema import fingerprint
 
 MANIFEST = "manifest.json"
+PART = re.compile(r"[a-z]+-\d{5,}(-of-\d{5,})?\.(parquet|arrow)")
 LAYOUT = 1
 """Raised when the meaning of stored parts changes: older stages are then made again."""
 
@@ -95,7 +98,7 @@ def sha256_file(path: Path) -> str:
 
 def to_parquet(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
 
 
@@ -130,14 +133,10 @@ class Stage:
 
     @property
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest of this very hash, or None while the stage is incomplete."""
-        try:
-            found = json.loads((self.folder / MANIFEST).read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (ValueError, OSError) as error:
-            raise DamagedPart(self.folder / MANIFEST) from error
-        return found if isinstance(found, dict) and found.get("hash") == self.hash else None
+        """The manifest of this very hash; None while the stage is incomplete, and where the
+        file is torn. Raises OutputError where it cannot be read at all."""
+        found = read_manifest(self.folder)
+        return found if found is not None and found["hash"] == self.hash else None
 
     @property
     def done(self) -> bool:
@@ -174,21 +173,24 @@ class Stage:
         path = self.file(index, table, suffix)
         try:
             content = path.read_bytes()
-        except FileNotFoundError as error:
+            expected = self._checksum(path.name)
+            if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+                raise DamagedPart(path)
+            if suffix == "arrow":
+                return pa.ipc.open_file(pa.py_buffer(content)).read_all()
+            return pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
             raise DamagedPart(path) from error
-        expected = self._checksum(path.name)
-        if expected is not None and hashlib.sha256(content).hexdigest() != expected:
-            raise DamagedPart(path)
-        if suffix == "arrow":
-            return pa.ipc.open_file(pa.py_buffer(content)).read_all()
-        return pq.read_table(io.BytesIO(content))
 
     def map(self, index: int, table: str = "part") -> pa.Table:
         """An .arrow part as a memory map, its checksum tested first."""
         path = self.file(index, table, "arrow")
         if not path.is_file() or self._checksum(path.name) != sha256_file(path):
             raise DamagedPart(path)
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        try:
+            return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        except pa.ArrowException as error:
+            raise DamagedPart(path) from error
 
     def _checksum(self, file: str) -> str | None:
         manifest = self.manifest
@@ -199,9 +201,7 @@ class Stage:
         """Write the manifest over the parts that lie in the folder; `about` adds to a file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.clean()
-        files = sorted(
-            path for path in self.folder.iterdir() if path.suffix in (".parquet", ".arrow")
-        )
+        files = sorted(path for path in self.folder.iterdir() if PART.fullmatch(path.name))
         parts = [
             {
                 "file": path.name,
@@ -219,6 +219,7 @@ class Stage:
             **facts,
             "parts": parts,
         }
+        manifest["manifest"] = fingerprint(manifest)
         write_file(self.folder / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
 
     def clean(self) -> None:
@@ -227,30 +228,64 @@ class Stage:
             path.unlink()
 
     def begin(self) -> None:
-        """Make the folder ready: no stale manifest, no half-written file."""
+        """Make the folder ready: no manifest, no half-written file, and no part that differs
+        from what the manifest said of it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / MANIFEST).unlink(missing_ok=True)
+            forget(self.folder)
             self.clean()
         except OSError as error:
             raise output_error(self.folder, error) from error
 
 
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """None where there is none or it differs from its own fingerprint. Raises OutputError
+    where it cannot be read."""
+    path = folder / MANIFEST
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return None
+    except OSError as error:
+        raise output_error(path, error) from error
+    if not isinstance(found, dict):
+        return None
+    return found if found.get("manifest") == fingerprint(without(found, "manifest")) else None
+
+
+def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def forget(folder: Path) -> None:
+    """Undo a stage's completion; its parts stay where they are as the manifest says."""
+    manifest = read_manifest(folder)
+    for part in manifest["parts"] if manifest else ():
+        path = folder / part["file"]
+        if path.is_file() and sha256_file(path) != part["sha256"]:
+            path.unlink()
+    (folder / MANIFEST).unlink(missing_ok=True)
+
+
 def drop(damaged: DamagedPart) -> None:
     """Forget a damaged part and its stage's manifest, so that the build makes it again."""
+    forget(damaged.path.parent)
     damaged.path.unlink(missing_ok=True)
-    (damaged.path.parent / MANIFEST).unlink(missing_ok=True)
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a .jsonl file; an unreadable line is named."""
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    try:
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+    except OSError as error:
+        raise SourceError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SourceError(
                 f"is not JSON ({error})", where=f"{path}:{number}", fix="mend or remove the line"
             ) from error

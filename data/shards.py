@@ -58,7 +58,7 @@ def write_shards(
     about: dict[str, dict[str, Any]] = {}
     splits: dict[str, Any] = {}
     for name, share in _split(documents, layout).items():
-        chosen = _repeat(share, layout, sources)
+        chosen = _repeat(share, layout, sources, whole=name == "train")
         rows = packing.pack(chosen.length, chosen.id, layout.sequence_length, layout.seed)
         for file, table, counts in _tables(name, values, chosen, rows, layout, tokenizer):
             write_file(shards.folder / file, to_arrow(table))
@@ -66,6 +66,7 @@ def write_shards(
         splits[name] = _account(chosen, rows, layout.sequence_length, sources)
     shards.finish(
         about=about,
+        **facts,
         sources=sources,
         splits=splits,
         columns={name: str(kind) for name, kind in _schema(layout, tokenizer).items()},
@@ -77,7 +78,6 @@ def write_shards(
             "padding": tokenizer.eos,
             "sha256": tokenizer.sha256,
         },
-        **facts,
     )
 
 
@@ -103,7 +103,7 @@ def _split(documents: Documents, layout: Layout) -> dict[str, Documents]:
     if layout.validation <= 0:
         return {"train": documents}
     hashed = packing.mix64(documents.id, layout.seed ^ 0x5A11DA7E)
-    held_out = hashed < np.uint64(int(layout.validation * 2.0**64) - 1)
+    held_out = hashed < np.uint64(max(0, int(layout.validation * 2.0**64) - 1))
     if not held_out.any() and len(hashed) > 1:
         held_out[np.argmin(hashed)] = True
     return {
@@ -112,9 +112,11 @@ def _split(documents: Documents, layout: Layout) -> dict[str, Documents]:
     }
 
 
-def _repeat(documents: Documents, layout: Layout, sources: list[str]) -> Documents:
-    """Whole repeats of a source's documents and a seeded part of them for the fraction."""
+def _repeat(documents: Documents, layout: Layout, sources: list[str], *, whole: bool) -> Documents:
+    """Whole repeats of a source's documents and a seeded part of them for the fraction; without
+    `whole` each document of a source that counts at all is there once, to validate on."""
     factor = np.array([layout.repeat.get(name, 1.0) for name in sources] or [1.0])
+    factor = factor if whole else np.ceil(np.minimum(factor, 1.0))
     times = factor[documents.source]
     chance = packing.mix64(documents.id, layout.seed ^ 0x2E9EA7) / 2.0**64
     copies = np.floor(times).astype(np.int64) + (chance < times % 1)

@@ -4,7 +4,9 @@ A template sees a polars frame of samples and gives one string a row; the end-of
 appended behind each by the tokenize stage.
 """
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import polars as pl
 
@@ -19,6 +21,11 @@ def nanophi(samples: pl.DataFrame) -> pl.Series:
     """`[Tag] ` before the text of a tagged sample, untagged ones as plain."""
     tag = pl.format("[{}] ", "tag").fill_null("")
     return samples.select(text=tag + pl.lit(plain(samples)))["text"]
+
+
+def template_source() -> str:
+    """sha256 of this file: tokens made with other templates are other tokens."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 TEMPLATES: dict[str, Callable[[pl.DataFrame], pl.Series]] = {"plain": plain, "nanophi": nanophi}

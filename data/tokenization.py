@@ -96,11 +96,12 @@ def load_tokenizer(name: str) -> Tokenizer:
             )
         return _from_file(name, folder / "tokenizer.json")
     path = Path(name).expanduser()
-    if path.is_dir():
-        path = path / "tokenizer.json"
-    if path.is_file():
-        return _from_file(name, path)
-    return _from_hub(name)
+    try:
+        path = path / "tokenizer.json" if path.is_dir() else path
+        here = path.is_file()
+    except (OSError, ValueError):  # too long for a path, a NUL in it
+        here = False
+    return _from_file(name, path) if here else _from_hub(name)
 
 
 def _from_hub(name: str) -> Tokenizer:
@@ -156,9 +157,15 @@ def _from_file(name: str, path: Path) -> Tokenizer:
         config = json.loads(config_path.read_text()) if config_path.is_file() else {}
     except Exception as error:  # the tokenizers library raises bare Exception
         raise RecipeError(f"cannot be read as a tokenizer ({error})", where=str(path)) from error
-    given = config.get("eos_token")
+    given = config.get("eos_token") if isinstance(config, dict) else None
     eos = given.get("content") if isinstance(given, dict) else given
-    candidates = (eos, "<|endoftext|>", "</s>", "<|im_end|>", "<eos>")
+    candidates = (
+        eos if isinstance(eos, str) else "",
+        "<|endoftext|>",
+        "</s>",
+        "<|im_end|>",
+        "<eos>",
+    )
     found = next((token for token in candidates if token in vocabulary), None)
     if found is None:
         raise RecipeError("names no end-of-text token", where=str(config_path))
@@ -174,11 +181,31 @@ def _from_file(name: str, path: Path) -> Tokenizer:
     )
 
 
+def _hide(whole: dict[str, Any], special: set[str]) -> None:
+    """Give special tokens a name in the model's vocabulary that no text has, so that a
+    word-level or unigram model does not find them either; the unknown token stays."""
+    model = whole["model"]
+    vocabulary, unknown = model.get("vocab"), model.get("unk_token")
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {
+            f"\uffff{i}\uffff" if token in special and token != unknown else token: i
+            for token, i in vocabulary.items()
+        }
+    elif isinstance(vocabulary, list):
+        keep = model.get("unk_id")
+        model["vocab"] = [
+            [f"\uffff{i}\uffff" if piece in special and i != keep else piece, score]
+            for i, (piece, score) in enumerate(vocabulary)
+        ]
+
+
 def _encoder(content: str) -> _Encoder:
     """Without special added tokens and post-processor: a BOS of the post-processor's would
     double the template's, and `</s>` in a document must stay text."""
     whole = json.loads(content)
+    special = {t["content"] for t in whole.get("added_tokens", []) if t.get("special")}
     whole["added_tokens"] = [t for t in whole.get("added_tokens", []) if not t.get("special")]
+    _hide(whole, special)
     whole["post_processor"] = whole["truncation"] = whole["padding"] = None
     plain = json.dumps(whole)
     try:

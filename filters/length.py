@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from filters import Example, Filter
 
@@ -13,6 +13,12 @@ class Length(Filter):
 
     min_tokens: int = Field(0, ge=0)
     max_tokens: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Length":
+        if self.max_tokens is not None and self.max_tokens < self.min_tokens:
+            raise ValueError("max_tokens is below min_tokens")
+        return self
 
     def reasons(self, samples: pl.DataFrame) -> pl.Series:
         tokens = pl.col("tokens")

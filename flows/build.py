@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 from uuid import UUID
 
+from polars import DataFrame
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_progress_artifact,
@@ -39,10 +40,11 @@ THREADS = 4
 REBUILDS = 20
 
 
-def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> None:
-    """Whatever of the plan is not done. A damaged part is dropped and made again."""
+def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataFrame:
+    """Whatever of the plan is not done, and the funnel. A damaged part is made again."""
     recipe = plan.recipe
-    for rebuild in range(REBUILDS):
+    rebuild = 0
+    while True:
         try:
             with Generation(plan, progress) as generation:
                 for level in plan.levels:
@@ -57,10 +59,11 @@ def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> None:
             for target in plan.targets:
                 tokenize(plan, target, run)
                 pack(plan, target, run)
-            return
+            return write_report(plan)
         except DamagedPart as damaged:
-            if rebuild == REBUILDS - 1:
+            if rebuild == REBUILDS:
                 raise
+            rebuild += 1
             progress.say(f"{damaged.path} is damaged and is made again")
             drop(damaged)
 
@@ -109,8 +112,7 @@ def build(
     try:
         plan = plan_build(recipe, out, overrides or [], scale)
         with lock(plan.out), _progress() as progress:
-            run_stages(plan, progress, run_tasks)
-            table = write_report(plan)
+            table = run_stages(plan, progress, run_tasks)
     except ShardmillError as error:
         logger.error("%s", error)
         return Failed(message=f"{type(error).__name__}: {error}", data=error)

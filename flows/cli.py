@@ -1,6 +1,8 @@
 """The command line. Prefect is imported by `run` alone, so that the rest answers at once."""
 
+import importlib.metadata
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,8 @@ import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
 
-from data.errors import Interrupted, ShardmillError
+from data.errors import Interrupted, RecipeError, ShardmillError, nearest
+from data.parts import lock
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -22,6 +25,8 @@ app = cyclopts.App(
     help="Turn seeds into training shards for small language models.\n\n"
     "Start with `shardmill run demo`, then `shardmill inspect runs/demo/shards`.",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
+    version=lambda: importlib.metadata.version("shardmill"),
 )
 screen = Console(highlight=False, soft_wrap=True)
 if not screen.is_terminal:
@@ -59,20 +64,33 @@ def run(recipe: str, /, *, out: Path | None = None, set_: Set = (), scale: float
 
     plan = plan_build(recipe, out, set_, scale)
     reused = plan.describe()
-    if plan.done and not _api_url():
-        from flows.report import write_report
-
-        table = write_report(plan)
+    table = None if _api_url() else _reuse(plan)
+    if table is not None:
         screen.print(f"nothing to do: {reused}")
     else:
         from flows.report import funnel, show_account
 
-        screen.print(f"building {plan.recipe.name} in {plan.out}: {reused}")
+        screen.print(f"building {plan.recipe.name} in {plan.out}: {reused}", markup=False)
         plan.check_engine()
+        with lock(plan.out):
+            pass  # taken by another build: say so before anything is started
         _run_flow(recipe, plan.out, set_, scale)
         table = funnel(plan)
         screen.print(show_account(plan) or "")
     _summarize(plan, table)
+
+
+def _reuse(plan: "Plan") -> "DataFrame | None":
+    """The funnel of a build with nothing to do; None where there is something, be it damage."""
+    from data.errors import DamagedPart
+    from flows.report import write_report
+
+    if not plan.done:
+        return None
+    try:
+        return write_report(plan)
+    except DamagedPart:
+        return None
 
 
 def _api_url() -> str | None:
@@ -81,7 +99,8 @@ def _api_url() -> str | None:
         return os.environ["PREFECT_API_URL"]
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     configured = (home / "profiles.toml", *map(Path, ("prefect.toml", ".env", "pyproject.toml")))
-    if not any("api" in path.read_text().lower() for path in configured if path.is_file()):
+    texts = [path.read_text(errors="replace") for path in configured if path.is_file()]
+    if not any("api" in text.lower() for text in texts):
         return None  # so that a build with nothing to do need not import Prefect: 2 seconds
     from prefect.settings import get_current_settings
 
@@ -91,6 +110,8 @@ def _api_url() -> str | None:
 def _run_flow(recipe: str, out: Path, overrides: tuple[str, ...], scale: float) -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    for name in ("NO_PROXY", "no_proxy"):  # loopback is not asked through a proxy
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
     if _api_url():
         _call_flow(recipe, out, overrides, scale)
         return
@@ -114,14 +135,27 @@ def _call_flow(recipe: str, out: Path, overrides: tuple[str, ...], scale: float)
 
     from flows.build import build
 
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        state = build(
-            recipe=recipe, out=str(out), overrides=list(overrides), scale=scale, return_state=True
-        )
+    try:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            state = build(
+                recipe=recipe,
+                out=str(out),
+                overrides=list(overrides),
+                scale=scale,
+                return_state=True,
+            )
+    except RuntimeError as error:
+        if "API" not in str(error):
+            raise
+        raise ShardmillError(
+            f"Prefect's server does not answer ({str(error).partition(chr(10))[0]})",
+            where=_api_url() or "",
+            fix="start it, or unset PREFECT_API_URL",
+        ) from error
     if not state.is_completed():
-        error = state.result(raise_on_failure=False)
-        if isinstance(error, BaseException):
-            raise error
+        failure = state.result(raise_on_failure=False)
+        if isinstance(failure, BaseException):
+            raise failure
         raise ShardmillError(state.message or f"the flow run ended as {state.name}")
 
 
@@ -136,7 +170,9 @@ def _summarize(plan: "Plan", table: "DataFrame") -> None:
                 f"{target.name} {split}: {counts['rows']:,} rows, {counts['documents']:,} "
                 f"documents, {counts['tokens']:,} tokens, fill {counts['fill']:.1%}"
             )
-        screen.print(f"shards: {target.shards.folder}")
+        if not manifest["splits"]["train"]["rows"]:
+            screen.print(f"warning: {target.name} has no training rows", style="yellow")
+        screen.print(f"shards: {target.shards.folder}", markup=False)
 
 
 @app.command
@@ -156,25 +192,37 @@ def inspect(path: Path, /, *, rows: int = 2, width: int = 100) -> None:
     """
     from flows.inspection import inspect_shards
 
+    if rows < 0 or width < 1:
+        raise RecipeError("--rows must not be negative and --width must be above 0")
     inspect_shards(path, rows, width, screen)
 
 
 @app.command
-def verify(path: Path, /) -> None:
+def verify(path: Path, /, *, drop: bool = False) -> None:
     """Test every checksum and the invariants of packed rows; exit 1 where one fails.
 
     Example: shardmill verify runs/demo
+
+    Parameters
+    ----------
+    path
+        A build's folder, or any folder in it.
+    drop
+        Remove what is wrong, so that the next run makes it again.
     """
-    from flows.inspection import verify_folder
+    from flows.verification import drop_wrong, verify_folder
 
     checked, wrong = verify_folder(path)
-    for line in wrong:
-        screen.print(f"wrong: {line}", markup=False)
+    for file, problem in wrong:
+        screen.print(f"wrong: {file} {problem}", markup=False)
+    if wrong and drop:
+        drop_wrong(wrong)
     if wrong:
+        done = "they are removed" if drop else "remove them with --drop"
         raise ShardmillError(
             f"{len(wrong)} of {checked} files are wrong",
             where=str(path),
-            fix="remove them and run the build again",
+            fix=f"{done} and run the build again",
         )
     screen.print(f"{checked} files are as their manifests say")
 
@@ -188,8 +236,6 @@ def list_(what: str = "recipes", /) -> None:
     from flows.listing import LISTS
 
     if what not in LISTS:
-        from data.errors import RecipeError, nearest
-
         raise RecipeError(f"nothing to list as {what!r}", fix=nearest(what, LISTS))
     lines = LISTS[what]()
     widest = max((len(name) for name, _ in lines), default=0)
@@ -199,7 +245,13 @@ def list_(what: str = "recipes", /) -> None:
 
 def main() -> NoReturn:
     """The console script: errors are one line on stderr and the tree's exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_guarded(lambda: app(exit_on_error=False, print_error=False)))
+
+
+def _terminate(number: int, frame: object) -> None:
+    """A scheduler's SIGTERM ends a build as Ctrl-C does: servers stopped, OUT resumable."""
+    raise KeyboardInterrupt
 
 
 def _guarded(command: Callable[[], object]) -> int:
@@ -209,12 +261,25 @@ def _guarded(command: Callable[[], object]) -> int:
     except cyclopts.CycloptsError as error:
         errors.print(f"error: {error}; see `shardmill --help`", markup=False)
         return 2
-    except KeyboardInterrupt:
-        errors.print("interrupted: what is done is kept, the same command resumes")
-        return Interrupted.exit_code
     except ShardmillError as error:
         errors.print(f"error: {error}", markup=False)
         return error.exit_code
     except BrokenPipeError:
         return 141
+    except BaseException as error:
+        if not _from_interrupt(error):
+            raise
+        errors.print("interrupted: what is done is kept, the same command resumes")
+        return Interrupted.exit_code
     return 0
+
+
+def _from_interrupt(error: BaseException | None) -> bool:
+    """Prefect may turn Ctrl-C into errors of its own."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error)[:500]:
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False

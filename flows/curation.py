@@ -20,30 +20,35 @@ def curate(plan: Plan, run: Runner = run_parts) -> None:
     """Run the filters whose stage is not done, in the recipe's order."""
     numbered = list(enumerate(plan.steps))
     for row_wise, group in itertools.groupby(numbered, lambda s: isinstance(s[1].judge, Filter)):
-        waiting = [(number, step) for number, step in group if not step.verdicts.done]
-        if row_wise and waiting:
-            _judge_rows(plan, waiting, run)
+        steps = list(itertools.dropwhile(lambda step: step[1].verdicts.done, group))
+        if row_wise and steps:
+            _judge_rows(plan, steps, run)
         elif not row_wise:
-            for number, step in waiting:
-                _judge_corpus(plan, number, step, run)
+            for number, step in steps:
+                if not step.verdicts.done:
+                    _judge_corpus(plan, number, step, run)
 
 
 def _judge_rows(plan: Plan, steps: Sequence[tuple[int, Step]], run: Runner) -> None:
-    """From the first unfinished step on all are unfinished: each reads the one before."""
+    """One pass for all steps from the first unfinished one on; verdicts that are there count."""
     parts = len(sample_parts(plan))
-    for _, step in steps:
+    waiting = [step for _, step in steps if not step.verdicts.done]
+    for step in waiting:
         step.verdicts.begin()
 
     def work(index: int) -> None:
         samples = kept_samples(plan, index, steps[0][0])
         for _, step in steps:
-            rejected = _reject(step, samples)
-            step.verdicts.write(index, rejected.to_arrow().cast(schema.VERDICTS))
+            if step.verdicts.has(index):
+                rejected = pl.DataFrame(step.verdicts.read(index))
+            else:
+                rejected = _reject(step, samples)
+                step.verdicts.write(index, rejected.to_arrow().cast(schema.VERDICTS))
             samples = samples.join(rejected, on="id", how="anti", maintain_order="left")
 
     missing = [i for i in range(parts) if not all(s.verdicts.has(i) for _, s in steps)]
     run("+".join(step.settings.filter for _, step in steps), work, missing)
-    for _, step in steps:
+    for step in waiting:
         step.verdicts.finish()
 
 

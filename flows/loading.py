@@ -1,5 +1,7 @@
 """Recipe files: found, read, overridden, checked; every error names its file and line."""
 
+import contextlib
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +13,26 @@ from pydantic import ValidationError
 from data import ROOT
 from data.errors import RecipeError, nearest
 from data.templates import TEMPLATES
+from data.tokenization import PACKAGED
 from filters import load_filter
-from flows.recipe import NAME, Recipe, Seeds, make_knobs
+from flows.recipe import HUGE, NAME, CurationStep, Recipe, Seeds, make_knobs
 from prompts import load_kind
 
 SHIPPED = Path(__file__).with_name("recipes")
+
+
+class _Unique(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML would keep the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def list_recipes() -> list[str]:
@@ -27,8 +44,9 @@ def find_recipe(name: str) -> Path:
     path = SHIPPED / f"{name}.yaml"
     if re.fullmatch(NAME, name) and path.is_file():
         return path
-    if Path(name).is_file():
-        return Path(name)
+    with contextlib.suppress(OSError, ValueError):  # too long for a path, a NUL in it
+        if Path(name).is_file():
+            return Path(name)
     raise RecipeError(
         f"no recipe {name!r}", fix=f"{nearest(name, list_recipes())} or give the path of a file"
     )
@@ -43,8 +61,9 @@ def load_recipe(name: str, overrides: Sequence[str] = (), scale: float = 1.0) ->
     try:
         text = path.read_text(encoding="utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        data = yaml.load(text, Loader=_Unique)  # noqa: S506 - a SafeLoader
+        json.dumps(data, ensure_ascii=False, default=str).encode()
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error)
@@ -74,24 +93,31 @@ def _override(data: dict[str, Any], override: str) -> tuple[str | int, ...]:
     dotted, equals, value = override.partition("=")
     if not equals or not dotted:
         raise RecipeError(f"--set {override!r} is not of the form key.key=value")
-    keys: list[str | int] = [int(k) if k.isdigit() else k for k in dotted.split(".")]
+    keys = dotted.split(".")
+    place: list[str | int] = []
     at: Any = data
-    for key in keys[:-1]:
-        if isinstance(at, list) and isinstance(key, int) and key < len(at):
-            at = at[key]
+    for number, key in enumerate(keys):
+        last = number == len(keys) - 1
+        if isinstance(at, list):
+            if not (key.isascii() and key.isdigit() and int(key) < len(at)):
+                raise RecipeError(f"--set {override!r}: there is no item {key!r}")
+            place.append(int(key))
         elif isinstance(at, dict):
-            at = at.setdefault(key, {})
-        if not isinstance(at, (dict, list)):
-            raise RecipeError(f"--set {override!r}: {key!r} holds no keys")
+            place.append(key)
+        else:
+            raise RecipeError(f"--set {override!r}: {keys[number - 1]!r} holds no keys")
+        if not last:
+            found = at[int(key)] if isinstance(at, list) else at.setdefault(key, {})
+            if found is None and isinstance(at, dict):
+                found = at[key] = {}
+            at = found
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        json.dumps(parsed, ensure_ascii=False, default=str).encode()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"--set {override!r}: the value is not YAML") from error
-    last = keys[-1]
-    if isinstance(at, list) and not (isinstance(last, int) and last < len(at)):
-        raise RecipeError(f"--set {override!r}: there is no item {last}")
-    at[last] = parsed
-    return tuple(keys)
+    at[place[-1]] = parsed
+    return tuple(place)
 
 
 def _line(tree: Any, place: Sequence[str | int]) -> int:
@@ -153,7 +179,7 @@ def _check(recipe: Recipe, where: Any) -> None:
         for knob, shares in source.shares().items():
             for value in shares:
                 with _at(where((*place, "vary", knob))):
-                    make_knobs(kind, {**source.knobs, knob: value}, source.kind)
+                    make_knobs(kind, {**source.knobs, knob: json.loads(value)}, source.kind)
             if (
                 not shares
                 or any(share < 0 for share in shares.values())
@@ -165,6 +191,7 @@ def _check(recipe: Recipe, where: Any) -> None:
     for index, step in enumerate(recipe.curate):
         with _at(where(("curate", index))):
             make_knobs(load_filter(step.filter), step.knobs, step.filter)
+            _check_scope(recipe, step)
     for name, output in recipe.outputs.items():
         if not re.fullmatch(NAME, name):
             raise RecipeError(f"output name {name!r} must match {NAME}", where=where(("outputs",)))
@@ -182,6 +209,16 @@ def _check(recipe: Recipe, where: Any) -> None:
                     where=where(("outputs", name, "mix", source_name)),
                     fix=nearest(source_name, recipe.generate),
                 )
+
+
+def _check_scope(recipe: Recipe, step: CurationStep) -> None:
+    kinds = (load_kind(source.kind) for source in recipe.generate.values())
+    known = {*recipe.generate, *(kind.TAG for kind in kinds if kind.TAG)}
+    for name in (*step.only, *step.except_):
+        if name not in known:
+            raise RecipeError(
+                f"{step.filter} names no source or tag: {name!r}", fix=nearest(name, known)
+            )
 
 
 def _check_chain(recipe: Recipe, name: str) -> None:
@@ -217,14 +254,11 @@ def _anchored(recipe: Recipe, path: Path) -> Recipe:
     for name, source in recipe.generate.items():
         if source.seeds.file is None:
             continue
-        found = next(
-            (
-                base / source.seeds.file
-                for base in (path.resolve().parent, Path.cwd(), ROOT)
-                if (base / source.seeds.file).is_file()
-            ),
-            None,
-        )
+        found = None
+        with contextlib.suppress(OSError, ValueError):
+            bases = (path.resolve().parent, Path.cwd(), ROOT)
+            places = (base / source.seeds.file for base in bases)
+            found = next((place for place in places if place.is_file()), None)
         if found is None:
             raise RecipeError(
                 f"the seed file {source.seeds.file} does not exist",
@@ -233,12 +267,27 @@ def _anchored(recipe: Recipe, path: Path) -> Recipe:
             )
         seeds = Seeds.model_validate({"file": str(found.resolve())})
         generate[name] = source.model_copy(update={"seeds": seeds})
-    return recipe.model_copy(update={"generate": generate})
+    outputs = {
+        name: output.model_copy(update={"tokenizer": _tokenizer(output.tokenizer, path)})
+        for name, output in recipe.outputs.items()
+    }
+    return recipe.model_copy(update={"generate": generate, "outputs": outputs})
+
+
+def _tokenizer(name: str, path: Path) -> str:
+    """A file or folder beside the recipe or here, made absolute; any other name as it is."""
+    if name in PACKAGED:
+        return name
+    with contextlib.suppress(OSError, ValueError):
+        for base in (path.resolve().parent, Path.cwd()):
+            if (base / name / "tokenizer.json").is_file() or (base / name).is_file():
+                return str((base / name).resolve())
+    return name
 
 
 def _scaled(recipe: Recipe, scale: float) -> Recipe:
-    if scale <= 0:
-        raise RecipeError(f"--scale {scale} is not above 0")
+    if not 0 < scale <= HUGE:
+        raise RecipeError(f"--scale {scale} is not above 0 and finite")
     generate = {
         name: source.model_copy(update={"samples": max(1, round(source.samples * scale))})
         for name, source in recipe.generate.items()

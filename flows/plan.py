@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.parts import Stage, sha256_file
+from data.templates import template_source
 from data.tokenization import load_tokenizer
 from filters import CorpusFilter, Filter, filter_source, load_filter
 from flows.loading import load_recipe
@@ -208,8 +209,9 @@ def _target(
         out,
         f"tokens.{name}",
         {
-            "tokenizer": tokenizer.sha256,
+            "tokenizer": [tokenizer.sha256, tokenizer.vocabulary, tokenizer.eos],
             "template": settings.render.template,
+            "templates": template_source(),
             "sources": list(chosen),
         },
         [source.samples for source in sources] + [step.verdicts for step in steps[-1:]],
@@ -223,6 +225,11 @@ def _target(
             "rows_per_shard": settings.rows_per_shard,
             "validation": settings.validation,
             "repeat": {source: settings.mix[source].repeat for source in settings.mix},
+            "recipe": recipe.name,
+            "model": recipe.engine.model,
+            "licences": [recipe.engine.licence],
+            "template": settings.render.template,
+            "tokenizer_name": settings.tokenizer,
         },
         [tokens],
         at=out / "shards" / name,

@@ -1,5 +1,6 @@
 """The recipe: one YAML file to frozen models; unknown keys are refused with the nearest name."""
 
+import json
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -7,11 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from data.errors import RecipeError, nearest
 
 T = TypeVar("T", bound=BaseModel)
-NAME = r"^[a-z0-9][a-z0-9_-]*$"
+NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+HUGE = 1_000_000_000
 
 
 class Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
+    )
 
 
 class Sampling(Block):
@@ -19,12 +23,12 @@ class Sampling(Block):
 
     temperature: float = Field(0.8, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
-    top_k: int = Field(-1, ge=-1)
+    top_k: int = Field(-1, ge=-1, le=HUGE)
     min_p: float = Field(0.0, ge=0, le=1)
     repetition_penalty: float = Field(1.0, gt=0)
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
-    max_tokens: int = Field(1024, ge=1)
+    max_tokens: int = Field(1024, ge=1, le=HUGE)
     stop: tuple[str, ...] = ()
 
 
@@ -38,7 +42,7 @@ class SamplingChange(Block):
     repetition_penalty: float | None = Field(None, gt=0)
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, le=HUGE)
     stop: tuple[str, ...] | None = None
 
 
@@ -55,7 +59,7 @@ class Launch(Block):
     """The interpreter of vLLM's environment; SHARDMILL_VLLM_PYTHON or .venv-vllm otherwise."""
     port: int | None = Field(None, ge=1, le=65535)
     max_model_len: int = Field(2048, ge=16)
-    startup_seconds: float = Field(600, gt=0)
+    startup_seconds: float = Field(600, gt=0, le=HUGE)
     args: tuple[str, ...] = ()
     """Further flags of vLLM's API server."""
 
@@ -85,7 +89,7 @@ class Engine(Block):
     ones are used too."""
     launch: Launch | None = None
     sampling: Sampling = Field(default_factory=lambda: Sampling.model_validate({}))
-    concurrency: int = Field(256, ge=1)
+    concurrency: int = Field(256, ge=1, le=1_000_000)
     """Requests in flight at each endpoint at most; fewer while more would not be faster."""
     patience_seconds: float = Field(300, gt=0)
     """How long all endpoints may stay away before the build stops."""
@@ -97,7 +101,7 @@ class Engine(Block):
     price: Prices = Field(default_factory=lambda: Prices.model_validate({}))
     deterministic: bool = False
     """Batch-invariant kernels where the GPU has them: a reply then depends on its request."""
-    timeout_seconds: float = Field(600, gt=0)
+    timeout_seconds: float = Field(600, gt=0, le=HUGE)
     licence: str = "unknown"
     """The licence that the model's output carries."""
 
@@ -123,9 +127,9 @@ class Seeds(Block):
 class Generate(Block):
     kind: str
     seeds: Seeds
-    samples: int = Field(ge=1)
+    samples: int = Field(ge=1, le=10 * HUGE)
     knobs: dict[str, Any] = {}
-    vary: dict[str, dict[str, float] | tuple[str, ...]] = {}
+    vary: dict[str, dict[str | int | float, float] | tuple[str | int | float, ...]] = {}
     """A knob and the values that its rows draw: a list (equal shares) or value: share."""
     on_length: Literal["keep", "reject", "continue"] = "keep"
     """What becomes of a reply that is cut at max_tokens."""
@@ -134,8 +138,16 @@ class Generate(Block):
     sampling: SamplingChange = Field(default_factory=lambda: SamplingChange.model_validate({}))
 
     def shares(self) -> dict[str, dict[str, float]]:
+        """Of each knob's values, written as JSON."""
         return {
-            knob: values if isinstance(values, dict) else dict.fromkeys(values, 1.0)
+            knob: {
+                json.dumps(value): share
+                for value, share in (
+                    values.items()
+                    if isinstance(values, dict)
+                    else dict.fromkeys(values, 1.0).items()
+                )
+            }
             for knob, values in self.vary.items()
         }
 
@@ -153,7 +165,7 @@ class Render(Block):
 
 
 class Mix(Block):
-    repeat: float = Field(1.0, ge=0)
+    repeat: float = Field(1.0, ge=0, le=1000)
     """How often each document of the source counts; a fraction takes a seeded part."""
 
 
@@ -164,17 +176,17 @@ class Output(Block):
     mix: dict[str, Mix] = {}
     """Which sources go in; all of them, once each, where the mix is left out."""
     validation: float = Field(0.0, ge=0, lt=1)
-    rows_per_shard: int = Field(65_536, ge=1)
+    rows_per_shard: int = Field(65_536, ge=1, le=HUGE)
 
 
 class Recipe(Block):
     name: str = Field(pattern=NAME)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     engine: Engine
-    generate: dict[str, Generate] = Field(min_length=1)
+    generate: dict[str, Generate] = Field(min_length=1, max_length=256)
     curate: tuple[CurationStep, ...] = ()
     outputs: dict[str, Output] = Field(min_length=1)
-    part_rows: int = Field(1000, ge=1)
+    part_rows: int = Field(1000, ge=1, le=HUGE)
     """Rows of a part: the unit of work and of resuming; the shards do not depend on it."""
 
     @model_validator(mode="before")
@@ -191,6 +203,8 @@ def _step(entry: Any) -> Any:
         return {"filter": entry}
     if isinstance(entry, dict) and len(entry) == 1:
         ((name, knobs),) = entry.items()
+        if knobs is not None and not isinstance(knobs, dict):
+            raise ValueError(f"{name} takes a mapping of knobs, not {knobs!r}")
         knobs = dict(knobs or {})
         scope = {key: knobs.pop(key) for key in ("only", "except") if key in knobs}
         return {"filter": name, "knobs": knobs, **scope}

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 from rich.table import Table
+from rich.text import Text
 
 from data.errors import ShardmillError
 from data.parts import write_if_changed
@@ -81,7 +82,9 @@ def show(table: pl.DataFrame) -> Table:
     for column in ("stage", "reason", *sources, "all"):
         shown.add_column(column, justify="left" if column in ("stage", "reason") else "right")
     for row in _lines(table, sources):
-        shown.add_row(*row, style="bold" if row[0] in ("asked", "kept", "yield") else None)
+        shown.add_row(
+            *map(Text, row), style="bold" if row[0] in ("asked", "kept", "yield") else None
+        )
     return shown
 
 
@@ -159,7 +162,7 @@ def card(plan: Plan, target: Target, table: pl.DataFrame) -> str:
     size = manifest["sequence_length"]
     tokenizer = manifest["tokenizer"]
     return f"""---
-license: {_licence(manifest["licences"])}
+license: {json.dumps(_licence(manifest["licences"]))}
 configs:
   - config_name: default
     data_files:

@@ -35,7 +35,7 @@ def parse_samples(source: Source, plan: Plan, run: Runner = run_parts) -> None:
         stage.write(index, pa.Table.from_pylist(verdicts, schema=schema.VERDICTS), "verdicts")
         stage.write(index, pa.Table.from_pylist(rows, schema=schema.SAMPLES))
 
-    fill(stage, source.completions.count(), work, run)
+    fill(stage, source.completions.count(), work, run, tables=("part", "verdicts"))
 
 
 def _whole_text(row: dict[str, Any]) -> str:

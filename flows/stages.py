@@ -5,7 +5,7 @@ a flow gives as Prefect tasks and a test as a plain loop, and then its manifest.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +78,34 @@ def check_seeds(source: Source) -> None:
     frame = pl.DataFrame(source.seeds.read(0))
     if frame.is_empty():
         raise SourceError("holds no seeds", where=file, fix="add at least one JSON line")
-    needs = source.kind.NEEDS
     for number, fields in enumerate(frame["fields"], 1):
-        missing = [column for column in needs if json.loads(fields).get(column) in (None, "", [])]
-        if missing:
-            raise SourceError(
-                f"seed {number} lacks {', '.join(missing)}, which the kind "
-                f"{source.settings.kind} needs",
-                where=file,
-                fix=f"every seed needs {', '.join(needs)}",
-            )
+        seed = json.loads(fields)
+        for column, kind in source.kind.NEEDS.items():
+            problem = _wrong_value(seed.get(column), kind)
+            if problem:
+                shown = fields if len(fields) < 80 else f"{fields[:80]}..."
+                raise SourceError(
+                    f"seed {number} {problem} {column!r}, which the kind "
+                    f"{source.settings.kind} needs: {shown}",
+                    where=file,
+                    fix=f"every seed needs {_described(source.kind.NEEDS)}",
+                )
+
+
+def _wrong_value(value: Any, kind: type) -> str:
+    """What is wrong with a seed's column; empty where nothing is."""
+    if value is None or value in ("", []):
+        return "lacks"
+    if kind is list:
+        plain = isinstance(value, list) and all(isinstance(v, (str, int, float)) for v in value)
+        return "" if plain else "has no list of texts or numbers as"
+    return "" if isinstance(value, str) and value.strip() else "has no text as"
+
+
+def _described(needs: Mapping[str, type]) -> str:
+    return ", ".join(
+        f"{name} (a {'list' if kind is list else 'text'})" for name, kind in needs.items()
+    )
 
 
 def render_prompts(source: Source, seed: int, part_rows: int, run: Runner = run_parts) -> None:
@@ -120,7 +138,9 @@ def _prompt(
     """One prompt. Its id follows from the seed row and the draws alone, so that more samples,
     other seeds or another order leave the prompts that stay as they are."""
     made_by = ["prompt", seed, source.name, source.settings.kind, row["id"], turn]
-    drawn = {knob: schema.choose(values, *made_by, knob) for knob, values in shares.items()}
+    drawn = {
+        knob: json.loads(schema.choose(values, *made_by, knob)) for knob, values in shares.items()
+    }
     knobs = {**source.settings.knobs, **drawn}
     kind = make_knobs(source.kind, knobs, source.settings.kind)
     fields = json.loads(row["fields"])
@@ -181,20 +201,10 @@ def pack(plan: Plan, target: Target, run: Runner = run_parts) -> None:
         seed=plan.recipe.seed,
         repeat={name: settings.mix[name].repeat for name in settings.mix},
     )
-    facts = {
-        "recipe": plan.recipe.name,
-        "sequence_length": settings.sequence_length,
-        "template": settings.render.template,
-        "model": plan.model.name,
-        "licences": [plan.recipe.engine.licence],
-        "repeat": layout.repeat,
-        "seed": plan.recipe.seed,
-        "validation": settings.validation,
-    }
     tokenizer = load_tokenizer(settings.tokenizer)
 
     def work(index: int) -> None:
-        write_shards(target.tokens, target.shards, layout, tokenizer, facts)
+        write_shards(target.tokens, target.shards, layout, tokenizer, target.shards.settings)
 
     run(target.shards.name, work, [0])
 
@@ -215,9 +225,20 @@ def kept_samples(plan: Plan, index: int, steps: int | None = None) -> pl.DataFra
 
 
 def fill(
-    stage: Stage, parts: int, work: Work, run: Runner, suffix: str = "parquet", **facts: Any
+    stage: Stage,
+    parts: int,
+    work: Work,
+    run: Runner,
+    *,
+    suffix: str = "parquet",
+    tables: Sequence[str] = ("part",),
+    **facts: Any,
 ) -> None:
     """Make the missing parts of a stage and then its manifest."""
     stage.begin()
-    run(stage.name, work, [i for i in range(parts) if not stage.has(i, suffix=suffix)])
+    run(
+        stage.name,
+        work,
+        [i for i in range(parts) if not all(stage.has(i, table, suffix) for table in tables)],
+    )
     stage.finish(**facts)

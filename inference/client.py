@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import orjson
 
 from inference.record import Completion
 
-ROW_ERRORS = (400, 404, 413, 422)
+ROW_ERRORS = (400, 413, 422)
+REFUSED = (401, 403, 404)
 BUSY = (429, 503)
 
 
@@ -34,6 +36,8 @@ class Kind(Enum):
     """No answer in time."""
     BROKEN = "broken"
     """The connection: refused, cut."""
+    REFUSED = "refused"
+    """The endpoint will take no request of ours: 401, 403, 404."""
     FAULTY = "faulty"
     """An answer that is none: 500, invalid JSON."""
 
@@ -94,6 +98,8 @@ class Client:
         problem = f"{status}: {said(reply)}"
         if status in ROW_ERRORS:
             return Completion(request.key, "", "error", 0, 0, problem)
+        if status in REFUSED:
+            return Trouble(Kind.REFUSED, problem)
         if status in BUSY:
             return Trouble(Kind.BUSY, problem, seconds_asked(asked))
         return Trouble(Kind.FAULTY, problem, seconds_asked(asked))
@@ -105,8 +111,10 @@ class Client:
                 asyncio.timeout(10),
                 self.session.get(f"{url}/models", headers=self._headers) as answer,
             ):
-                listed = orjson.loads(await answer.read())
-            return [str(entry["id"]) for entry in listed["data"]]
+                reply = await answer.read()
+                if answer.status != 200:
+                    raise ValueError(f"{answer.status}: {said(reply)}")
+            return [str(entry["id"]) for entry in orjson.loads(reply)["data"]]
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(words(error)) from error
 
@@ -114,17 +122,27 @@ class Client:
 def read_completion(key: str, reply: bytes) -> Completion:
     """Raises ValueError where the body is not a chat completion."""
     try:
-        answer = orjson.loads(reply)
+        answer = _loads(reply)
         choice, usage = answer["choices"][0], answer.get("usage") or {}
-        return Completion(
-            key,
-            str(choice["message"]["content"] or ""),
-            str(choice.get("finish_reason") or "unknown"),
-            int(usage.get("prompt_tokens") or 0),
-            int(usage.get("completion_tokens") or 0),
-        )
+        text = choice["message"]["content"] or ""
+        reason = choice.get("finish_reason") or "unknown"
+        counts = [usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")]
+        if not isinstance(text, str) or not isinstance(reason, str):
+            raise TypeError("text and finish_reason are strings")
+        if not all(type(count) is int and 0 <= count < 2**31 for count in counts):
+            raise TypeError("token counts are numbers from 0")
+        return Completion(key, text, reason, counts[0], counts[1])
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"not a chat completion: {reply[:200]!r}") from error
+
+
+def _loads(reply: bytes) -> Any:
+    """Lone surrogates, which no UTF-8 file can hold, become the replacement character."""
+    try:
+        return orjson.loads(reply)
+    except ValueError:
+        text = json.dumps(json.loads(reply), ensure_ascii=False)
+        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 def said(reply: bytes) -> str:

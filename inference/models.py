@@ -41,11 +41,11 @@ def resolve(name: str, revision: str | None) -> Model:
     """The model without touching weights; a packaged one may still have to be converted."""
     if name in PACKAGED:
         return Model(name, str(_converted(name)), revision or "packaged")
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name.startswith((".", "/", "~")):  # a bare name never depends on the current folder
+        folder = Path(name).expanduser().resolve()
+        if not folder.is_dir():
+            raise RecipeError(f"the model folder {name} does not exist")
         return Model(folder.name, str(folder), revision or _digest(folder))
-    if name.startswith((".", "/", "~")):
-        raise RecipeError(f"the model folder {name} does not exist")
     return Model(name, name, revision or "main")
 
 

@@ -125,6 +125,9 @@ class Pool:
             if isinstance(result, Completion):
                 endpoint.succeeded(result.completion_tokens + 1, now)
                 break
+            if result.kind is Kind.REFUSED:
+                self.stop(EngineError(f"refuses requests ({result.words})", where=endpoint.url))
+                return None
             tries += self._blame(endpoint, result, first, began)
             attempt += 1
             tally.retries += 1

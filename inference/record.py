@@ -7,25 +7,27 @@ which groups them into one fsync; a completion is reported as arrived only after
 """
 
 import asyncio
-import json
 import os
 import queue
+import re
 import threading
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
+import orjson
 
 from data.errors import OutputError
 from data.parts import output_error
 
 GROUP_SECONDS = 0.02
-KEY_AT = len('{"crc":"00000000", "key": "')
+LOG = re.compile(r"log-(\d{6})-\d+\.jsonl")
+KEY_AT = len('{"crc":"00000000", "key":"')
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Completion:
 
 
 def encode(completion: Completion) -> bytes:
-    body = json.dumps(asdict(completion), ensure_ascii=True)[1:].encode()
+    fields = {"key": completion.key, **{n: v for n, v in vars(completion).items() if n != "key"}}
+    body = orjson.dumps(fields)[1:]
     return b'{"crc":"%08x", ' % zlib.crc32(body) + body + b"\n"
 
 
@@ -56,7 +59,7 @@ def is_whole(line: bytes) -> bool:
 
 def decode(line: bytes) -> Completion | None:
     """None for a line that is torn or damaged."""
-    return Completion(**json.loads(b"{" + line[19:-1])) if is_whole(line) else None
+    return Completion(**orjson.loads(b"{" + line[19:-1])) if is_whole(line) else None
 
 
 class Record:
@@ -67,7 +70,7 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._logs: list[Path] = sorted(folder.glob("log-*.jsonl"))
+        self._logs: list[Path] = sorted(p for p in folder.glob("*.jsonl") if LOG.fullmatch(p.name))
         self._files: dict[int, BinaryIO] = {}
         self.damaged = 0
         heads, files, offsets = array("Q"), array("L"), array("Q")
@@ -187,25 +190,38 @@ class Record:
     def _commit(
         self, file: int, path: Path, group: list[tuple[bytes, asyncio.Future[None]]]
     ) -> None:
-        error: OutputError | None = self._failure
-        if error is None:
-            start = os.fstat(file).st_size
-            try:
-                content = memoryview(b"".join(line for line, _ in group))
-                while content:
-                    content = content[os.write(file, content) :]
-                os.fsync(file)
-            except OSError as failure:
-                os.ftruncate(file, start)
-                error = self._failure = output_error(path, failure)
-        for _, durable in group:
-            durable.get_loop().call_soon_threadsafe(_settle, durable, error)
+        try:
+            _write_all(file, [line for line, _ in group])
+            error = None
+        except OSError as failure:
+            error = output_error(path, failure)
+        if error and len(group) > 1:  # as many lines as there is room for
+            for item in group:
+                self._commit(file, path, [item])
+            return
+        self._failure = self._failure or error
+        loop = group[0][1].get_loop()
+        loop.call_soon_threadsafe(_settle, [durable for _, durable in group], error)
 
 
-def _settle(durable: "asyncio.Future[None]", error: OutputError | None) -> None:
-    if durable.done():
-        return
-    if error:
-        durable.set_exception(error)
-    else:
-        durable.set_result(None)
+def _write_all(file: int, lines: list[bytes]) -> None:
+    """All lines on disk, or none of them and OSError."""
+    start = os.fstat(file).st_size
+    try:
+        content = memoryview(b"".join(lines))
+        while content:
+            content = content[os.write(file, content) :]
+        os.fsync(file)
+    except OSError:
+        os.ftruncate(file, start)
+        raise
+
+
+def _settle(group: "list[asyncio.Future[None]]", error: OutputError | None) -> None:
+    for durable in group:
+        if durable.done():
+            continue
+        if error:
+            durable.set_exception(error)
+        else:
+            durable.set_result(None)

@@ -1,5 +1,6 @@
 """Servers of ours: started, awaited, stopped, never left behind."""
 
+import http.client
 import os
 import shutil
 import socket
@@ -21,6 +22,8 @@ CPU_FLAGS = ("--dtype", "bfloat16", "--enforce-eager", "--max-num-seqs", "64")
 CPU_SAFE = ("--no-enable-chunked-prefill",)
 """A seeded request whose prefill is split kills vLLM's engine on a CPU."""
 CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Loopback is not asked through a proxy."""
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -117,10 +120,10 @@ class Server:
                     fix=f"its last lines:\n{self.last_lines()}",
                 )
             try:
-                with urllib.request.urlopen(self._health, timeout=2) as answer:
+                with DIRECT.open(self._health, timeout=2) as answer:
                     if answer.status == 200:
                         return
-            except (urllib.error.URLError, OSError):
+            except (urllib.error.URLError, http.client.HTTPException, OSError):
                 pass  # not listening yet
             time.sleep(0.1)
         raise EngineError(

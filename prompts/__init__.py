@@ -55,8 +55,8 @@ class TaskKind(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    NEEDS: ClassVar[tuple[str, ...]] = ()
-    """Columns that a seed must have."""
+    NEEDS: ClassVar[Mapping[str, type]] = {}
+    """Columns that a seed must have: `str` for a text, `list` for a list of texts or numbers."""
     TAG: ClassVar[str | None] = None
     """Rendered by the template, never asked of the model."""
     EXAMPLES: ClassVar[tuple[Example, ...]] = ()
@@ -86,7 +86,7 @@ class TaskKind(BaseModel):
         return type(self).__module__.rpartition(".")[2]
 
     def topic(self, seed: Seed) -> str:
-        return str(seed[self.NEEDS[0]]) if self.NEEDS else ""
+        return str(seed[next(iter(self.NEEDS))]) if self.NEEDS else ""
 
 
 def user(text: str) -> list[Message]:
@@ -123,6 +123,8 @@ def load_row(kind: type[TaskKind], knobs: str) -> TaskKind:
 
 @functools.cache
 def kind_source(name: str) -> str:
-    """sha256 of the kind's file: a stage made with other code is another stage."""
-    module = inspect.getmodule(load_kind(name))
-    return hashlib.sha256(inspect.getsource(module).encode()).hexdigest() if module else ""
+    """sha256 of the kind's file and of what kinds share: a stage made with other code is
+    another stage."""
+    modules = [load_kind(name).__module__, f"{__name__}._text"]
+    texts = [inspect.getsource(importlib.import_module(module)) for module in modules]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """A conversation: a question about a topic, and a further question for each of its points."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -11,7 +12,7 @@ from prompts._text import is_refusal
 class Chat(TaskKind):
     """A conversation of several turns: a question on a topic, then one for each of its points."""
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("topic", "focus")
+    NEEDS: ClassVar[Mapping[str, type]] = {"topic": str, "focus": list}
 
     turns: int = Field(3, ge=1, le=4)
     """Questions that are asked, the first one on the topic included."""

@@ -1,6 +1,7 @@
 """A Python function written to its signature and task."""
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, user
@@ -12,7 +13,7 @@ _NAME = re.compile(r"\bdef\s+(\w+)")
 class Code(TaskKind):
     """A Python function written to its signature and task."""
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("signature", "task")
+    NEEDS: ClassVar[Mapping[str, type]] = {"signature": str, "task": str}
     TAG: ClassVar[str | None] = "Code"
 
     def messages(self, seed: Seed) -> list[Message]:

@@ -1,5 +1,6 @@
 """The text of a course from its outline: use it with `seeds: {from: ...}`."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -11,7 +12,7 @@ from prompts._text import is_refusal, strip_preamble
 class CourseText(TaskKind):
     """The text of a course from its outline, an earlier generation's sample."""
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("text",)
+    NEEDS: ClassVar[Mapping[str, type]] = {"text": str}
     TAG: ClassVar[str | None] = "Textbook"
 
     words: int = Field(600, ge=40)

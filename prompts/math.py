@@ -1,6 +1,7 @@
 """A word problem with its worked solution and final answer."""
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
@@ -30,7 +31,12 @@ def _ask(seed: Seed, numbers: str) -> str:
 class Math(TaskKind):
     """A word problem with its worked solution and final answer."""
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("skill", "setting", "numbers", "level")
+    NEEDS: ClassVar[Mapping[str, type]] = {
+        "skill": str,
+        "setting": str,
+        "numbers": list,
+        "level": str,
+    }
     TAG: ClassVar[str | None] = "Math"
 
     def messages(self, seed: Seed) -> list[Message]:

@@ -1,6 +1,7 @@
 """The outline of a short course: titles of units with their points, as JSON."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from prompts._text import listed
 class Outline(TaskKind):
     """The outline of a short course as JSON: titles of units, each with its points."""
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("topic", "category", "focus")
+    NEEDS: ClassVar[Mapping[str, type]] = {"topic": str, "category": str, "focus": list}
 
     units: int = Field(5, ge=2, le=20)
     """The number of units that is asked for."""

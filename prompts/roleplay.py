@@ -1,6 +1,7 @@
 """A scene played by its characters, a speaker's name before each line."""
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -29,7 +30,7 @@ Bram (laughing): You see everything. I am on my way."""
 class Roleplay(TaskKind):
     """A scene played by its characters, a speaker's name before each line."""
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("scene", "characters", "goal")
+    NEEDS: ClassVar[Mapping[str, type]] = {"scene": str, "characters": list, "goal": str}
     TAG: ClassVar[str | None] = "Roleplay"
 
     lines: int = Field(10, ge=2)

@@ -1,6 +1,7 @@
 """A short story around three words and a theme."""
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -21,7 +22,7 @@ READERS = {
 class Story(TaskKind):
     """A short story around three words and a theme."""
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("theme", "noun", "verb", "adjective")
+    NEEDS: ClassVar[Mapping[str, type]] = {"theme": str, "noun": str, "verb": str, "adjective": str}
 
     audience: Literal["young_children", "problem_solving", "morality"] = "young_children"
     words: int = Field(500, ge=40)

@@ -1,5 +1,6 @@
 """A textbook section on a topic, for a given audience, academic or narrative."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -31,7 +32,7 @@ STYLES = {
 class Textbook(TaskKind):
     """A textbook section on a topic, for a given audience, academic or narrative."""
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("topic", "category", "focus")
+    NEEDS: ClassVar[Mapping[str, type]] = {"topic": str, "category": str, "focus": list}
     TAG: ClassVar[str | None] = "Textbook"
 
     audience: Literal[

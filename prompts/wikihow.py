@@ -1,6 +1,7 @@
 """A how-to article with numbered steps."""
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -14,7 +15,7 @@ _STEP = re.compile(r"^\W*(?:step\s+)?\d+\s*[.):]|^\W*step\s+\d+", re.IGNORECASE 
 class Wikihow(TaskKind):
     """A how-to article with numbered steps."""
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("title", "category", "focus")
+    NEEDS: ClassVar[Mapping[str, type]] = {"title": str, "category": str, "focus": list}
 
     steps: int = Field(6, ge=2)
     """The number of steps that is asked for."""

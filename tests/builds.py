@@ -6,7 +6,6 @@ from pathlib import Path
 from flows.build import run_stages
 from flows.plan import Plan, plan_build
 from flows.progress import Progress
-from flows.report import write_report
 from flows.stages import Runner, run_parts
 
 
@@ -23,7 +22,6 @@ def build(
 ) -> Plan:
     plan = plan_build(str(recipe), out, changes)
     run_stages(plan, notes or Notes(), run)
-    write_report(plan)
     return plan
 
 

@@ -14,7 +14,6 @@ from data import ROOT
 from flows.build import run_stages
 from flows.plan import plan_build
 from flows.progress import Progress
-from flows.report import write_report
 from tests.fake_server import FakeServer
 
 Write = Callable[..., Path]
@@ -40,8 +39,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         changes = ["engine.model=fake", f"engine.endpoints=[{server.url}]"]
         plan = plan_build("demo", out, changes)
         run_stages(plan, Progress(log=lambda line: None))
-        write_report(plan)
-    return out
+        return out
 
 
 def test_a_build_from_the_command_line_ends_with_funnel_and_folder(

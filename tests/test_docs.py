@@ -13,7 +13,6 @@ from flows.build import run_stages
 from flows.cli import app
 from flows.plan import plan_build
 from flows.progress import Progress
-from flows.report import write_report
 from tests.fake_server import FakeServer
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -44,8 +43,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         changes = ["engine.model=fake", f"engine.endpoints=[{server.url}]"]
         plan = plan_build("demo", folder / "runs" / "demo", changes)
         run_stages(plan, Progress(log=lambda line: None))
-        write_report(plan)
-    return folder
+        return folder
 
 
 def test_the_readmes_polars_snippet_runs(demo: Path) -> None:

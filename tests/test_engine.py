@@ -34,6 +34,18 @@ def recorded(out: Path) -> dict[str, Completion]:
     return {completion.key: completion for completion in found}
 
 
+def kill_engine_after(out: Path, count: int) -> bool:
+    """SIGKILL vLLM's engine process once a completion more is recorded."""
+    deadline = time.monotonic() + 300
+    while len(recorded(out)) < count and time.monotonic() < deadline:
+        time.sleep(0.1)
+    shown = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    engines = [line for line in shown.stdout.splitlines() if "VLLM::EngineCore" in line]
+    for line in engines:
+        os.kill(int(line.split()[0]), signal.SIGKILL)
+    return bool(engines)
+
+
 def left_over(out: Path) -> list[str]:
     shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     return [
@@ -59,8 +71,13 @@ def test_a_real_build_survives_a_kill_with_every_recorded_completion(tmp_path: P
         time.sleep(0.2)
     assert left_over(out) == []
 
-    assert start(out).wait(400) == 0, out.with_suffix(".log").read_text()
+    process = start(out)
+    killed = kill_engine_after(out, len(before) + 1)
+    assert process.wait(400) == 0, out.with_suffix(".log").read_text()
     after = recorded(out)
+    assert killed
+    assert "restart 1/3" in out.with_suffix(".log").read_text()
+    assert "is back" in out.with_suffix(".log").read_text()
     assert {key: after[key] for key in before} == before
     assert f"{len(before)} reused" in out.with_suffix(".log").read_text()
     assert left_over(out) == []

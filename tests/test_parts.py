@@ -63,12 +63,35 @@ def test_a_part_of_another_size_undoes_its_stage(tmp_path: Path) -> None:
     assert not stage.done
 
 
-def test_a_torn_manifest_is_damage_and_not_a_finished_stage(tmp_path: Path) -> None:
+def test_a_torn_manifest_is_none_and_the_parts_stay(tmp_path: Path) -> None:
     stage = made(tmp_path)
     manifest = stage.folder / MANIFEST
     manifest.write_bytes(manifest.read_bytes()[:30])
+    assert not stage.done
+    stage.begin()
+    assert stage.has(0)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 garbage", ROWS.schema.serialize().to_pybytes()])
+def test_a_part_of_an_unfinished_stage_that_cannot_be_read_is_damage(
+    tmp_path: Path, content: bytes
+) -> None:
+    stage = made(tmp_path)
+    (stage.folder / MANIFEST).unlink()
+    stage.file(0).write_bytes(content)
     with pytest.raises(DamagedPart):
-        _ = stage.done
+        stage.read(0)
+
+
+def test_damaged_parts_are_not_blessed_when_another_is_made_again(tmp_path: Path) -> None:
+    stage = made(tmp_path)
+    stage.write(1, ROWS)
+    stage.finish()
+    stage.file(0).unlink()
+    other = pa.table({"id": [9]})
+    stage.write(1, other)
+    stage.begin()
+    assert not stage.has(1)
 
 
 def test_begin_sweeps_what_a_killed_build_left_half_written(tmp_path: Path) -> None:
