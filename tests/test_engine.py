@@ -16,7 +16,7 @@ from inference.record import Completion, Record, decode
 
 pytestmark = pytest.mark.engine
 
-SETTINGS = ("engine.sampling.max_tokens=48", "engine.concurrency=6", "curate=[]")
+SETTINGS = ("engine.sampling.max_tokens=32", "engine.concurrency=6", "curate=[]")
 CHANGES = ["--scale", "0.12", *(word for change in SETTINGS for word in ("--set", change))]
 
 
@@ -83,13 +83,14 @@ def test_a_real_build_survives_a_kill_with_every_recorded_completion(tmp_path: P
     assert left_over(out) == []
 
     completions = pl.read_parquet(out / "stages" / "completions.*" / "part-*.parquet")
-    assert completions["key"].n_unique() == len(completions) == len(after)
-    assert {row["key"]: row["text"] for row in completions.iter_rows(named=True)} == {
+    assert completions["keys"].explode().n_unique() == len(completions) == len(after)
+    assert {row["keys"][0]: row["text"] for row in completions.iter_rows(named=True)} == {
         key: completion.text for key, completion in after.items()
     }
     samples = pl.read_parquet(out / "stages" / "samples.*" / "part-*.parquet")
     assert sorted(samples["id"]) == sorted(completions["id"])
-    assert len(Record(out / "completions")) == len(after)
+    with Record(out / "completions") as record:
+        assert len(record) == len(after)
 
     rows = pl.scan_ipc(out / "shards" / "pretrain" / "*.arrow").collect()
     tokenizer = load_tokenizer("gpt2")
