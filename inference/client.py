@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import functools
 import json
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from inference.record import Completion
 
@@ -64,7 +66,9 @@ class Client:
 
     async def __aenter__(self) -> "Client":
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60), timeout=self._timeout
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
 
@@ -82,7 +86,7 @@ class Client:
         content = orjson.dumps({**request.body, "model": self._model})
         try:
             async with self.session.post(
-                f"{url}/chat/completions", data=content, headers=self._headers
+                chat_address(url), data=content, headers=self._headers
             ) as answer:
                 reply = await answer.read()
                 status, asked = answer.status, answer.headers.get("Retry-After")
@@ -117,6 +121,12 @@ class Client:
             return [str(entry["id"]) for entry in orjson.loads(reply)["data"]]
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(words(error)) from error
+
+
+@functools.lru_cache(maxsize=1024)
+def chat_address(url: str) -> URL:
+    """Parsed once an endpoint, not once a request."""
+    return URL(f"{url}/chat/completions")
 
 
 def read_completion(key: str, reply: bytes) -> Completion:
