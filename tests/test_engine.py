@@ -16,7 +16,7 @@ from inference.record import Completion, Record, decode
 
 pytestmark = pytest.mark.engine
 
-SETTINGS = ("engine.sampling.max_tokens=32", "engine.concurrency=6", "curate=[]")
+SETTINGS = ("engine.sampling.max_tokens=24", "engine.concurrency=8", "curate=[]")
 CHANGES = ["--scale", "0.12", *(word for change in SETTINGS for word in ("--set", change))]
 
 
@@ -34,11 +34,11 @@ def recorded(out: Path) -> dict[str, Completion]:
     return {completion.key: completion for completion in found}
 
 
-def kill_engine_after(out: Path, count: int) -> bool:
-    """SIGKILL vLLM's engine process once a completion more is recorded."""
-    deadline = time.monotonic() + 300
-    while len(recorded(out)) < count and time.monotonic() < deadline:
-        time.sleep(0.1)
+def kill_engine_of_the_second_start(out: Path) -> bool:
+    """SIGKILL vLLM's engine process as soon as it has its first requests."""
+    log, deadline = out.with_suffix(".log"), time.monotonic() + 300
+    while log.read_text().count("vLLM is ready") < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
     shown = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
     engines = [line for line in shown.stdout.splitlines() if "VLLM::EngineCore" in line]
     for line in engines:
@@ -72,7 +72,7 @@ def test_a_real_build_survives_a_kill_with_every_recorded_completion(tmp_path: P
     assert left_over(out) == []
 
     process = start(out)
-    killed = kill_engine_after(out, len(before) + 1)
+    killed = kill_engine_of_the_second_start(out)
     assert process.wait(400) == 0, out.with_suffix(".log").read_text()
     after = recorded(out)
     assert killed
