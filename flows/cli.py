@@ -120,9 +120,6 @@ def _run_flow(recipe: str, out: Path, overrides: tuple[str, ...], scale: float) 
     server, url = local_prefect(out)
     server.start()
     os.environ["PREFECT_API_URL"] = url
-    # Prefect sends logs behind our back, also when the server is gone already; ours are on the
-    # terminal.
-    os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
     try:
         import flows.build  # noqa: F401 - a second of work while the server starts
 
