@@ -60,6 +60,8 @@ def run(recipe: str, /, *, out: Path | None = None, set_: Set = (), scale: float
     scale
         Factor on every sample count: --scale 0.1 tries a recipe out.
     """
+    for name, value in QUIET.items():  # before anything imports Prefect, which reads them once
+        os.environ.setdefault(name, value)
     from flows.plan import plan_build
 
     plan = plan_build(recipe, out, set_, scale)
@@ -108,8 +110,6 @@ def _api_url() -> str | None:
 
 
 def _run_flow(recipe: str, out: Path, overrides: tuple[str, ...], scale: float) -> None:
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     for name in ("NO_PROXY", "no_proxy"):  # loopback is not asked through a proxy
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
     if _api_url():
