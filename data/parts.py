@@ -7,6 +7,7 @@ manifest is complete; one without holds whole parts only, and the next build mak
 import codecs
 import errno
 import fcntl
+import functools
 import hashlib
 import io
 import json
@@ -239,15 +240,27 @@ class Stage:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """None where there is none or it differs from its own fingerprint. Raises OutputError
-    where it cannot be read."""
+    """None where there is none or it differs from its own fingerprint; not to be changed.
+
+    Raises OutputError where it cannot be read.
+    """
     path = folder / MANIFEST
     try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        found = path.stat()
+        return _parse_manifest(path, (found.st_ino, found.st_mtime_ns, found.st_size))
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise output_error(path, error) from error
+
+
+@functools.lru_cache(maxsize=256)
+def _parse_manifest(path: Path, version: tuple[int, int, int]) -> dict[str, Any] | None:
+    """Parsed once a `version` of the file: each read of a part asks for its checksum."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
     if not isinstance(found, dict):
         return None
     return found if found.get("manifest") == fingerprint(without(found, "manifest")) else None

@@ -11,10 +11,9 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from data.errors import EngineError, ShardmillError
-from inference.account import Account, Price, Tally
+from inference.account import Account, Tally
 from inference.client import Client, Kind, Request, Trouble
 from inference.endpoint import Endpoint
 from inference.record import Completion, Record
@@ -37,14 +36,14 @@ class Pool:
         endpoints: Sequence[Endpoint],
         client: Client,
         record: Record,
-        account: Account | None = None,
+        account: Account,
         *,
         patience: float = 300.0,
     ) -> None:
         """`patience`: seconds to bear with all endpoints away, or with a request that none
         takes."""
         self.endpoints = list(endpoints)
-        self.account = account or Account(Path("nowhere"), Price())
+        self.account = account
         self._client, self._record, self._patience = client, record, patience
         self._jitter = random.Random()
         self._waiting: deque[asyncio.Future[None]] = deque()
