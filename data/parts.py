@@ -4,7 +4,6 @@ A stage's identity is a hash of its settings and of the stages it reads. A folde
 manifest is complete; one without holds whole parts only, and the next build makes the rest.
 """
 
-import codecs
 import errno
 import fcntl
 import functools
@@ -23,7 +22,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from data.errors import DamagedPart, OutputError, SourceError
+from data.errors import DamagedPart, OutputError
 from data.schema import fingerprint
 
 MANIFEST = "manifest.json"
@@ -284,25 +283,3 @@ def drop(damaged: DamagedPart) -> None:
     """Forget a damaged part and its stage's manifest, so that the build makes it again."""
     forget(damaged.path.parent)
     damaged.path.unlink(missing_ok=True)
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a .jsonl file; an unreadable line is named."""
-    rows: list[dict[str, Any]] = []
-    try:
-        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
-    except OSError as error:
-        raise SourceError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise SourceError(
-                f"is not JSON ({error})", where=f"{path}:{number}", fix="mend or remove the line"
-            ) from error
-        if not isinstance(row, dict):
-            raise SourceError("is not a JSON object", where=f"{path}:{number}")
-        rows.append(row)
-    return rows

@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from data import schema
 from data.errors import SourceError
-from data.parts import Stage, read_json_lines
+from data.parts import Stage
 from data.shards import Layout, write_shards
+from data.sources import read_json_lines
 from data.templates import TEMPLATES
 from data.tokenization import load_tokenizer
 from flows.plan import Plan, Source, Target

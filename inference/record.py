@@ -110,9 +110,6 @@ class Record:
         places = np.searchsorted(self._heads, heads)
         return [self._read(key, place) for key, place in zip(keys, places.tolist(), strict=True)]
 
-    def get(self, key: str) -> Completion | None:
-        return self.find([key])[0]
-
     def _read(self, key: str, place: int) -> Completion | None:
         head = int(key[:16], 16)
         while place < len(self._heads) and int(self._heads[place]) == head:

@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -131,14 +130,6 @@ class Server:
             where=str(self._log),
             fix=f"its last lines:\n{self.last_lines()}",
         )
-
-
-def has_gpu() -> bool:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return False
-    found = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
-    return found.returncode == 0 and "GPU" in found.stdout
 
 
 def free_port() -> int:

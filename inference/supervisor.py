@@ -14,7 +14,7 @@ from data.errors import EngineError
 from inference.client import Client
 from inference.endpoint import Endpoint
 from inference.models import Model
-from inference.server import Server, free_port, has_gpu, refuse_taken, vllm_server
+from inference.server import Server, free_port, refuse_taken, vllm_server
 
 LOOK = 1.0
 HUNG_AFTER = 60.0
@@ -46,14 +46,15 @@ class Launch:
 
 def visible_gpus() -> tuple[int, ...]:
     """The GPUs of this machine, as CUDA_VISIBLE_DEVICES restricts them."""
-    if not has_gpu():
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
         return ()
+    found = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
+    count = sum(line.startswith("GPU ") for line in found.stdout.splitlines())
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
+    if chosen is not None and count:
         return tuple(int(number) for number in chosen.split(",") if number.strip().isdigit())
-    tool = shutil.which("nvidia-smi") or "nvidia-smi"
-    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False).stdout
-    return tuple(range(sum(line.startswith("GPU ") for line in listed.splitlines())))
+    return tuple(range(count))
 
 
 class Fleet:

@@ -46,9 +46,9 @@ def test_completions_are_found_by_a_later_build(tmp_path: Path) -> None:
     append(tmp_path, completion(3, "three"))
     with Record(tmp_path) as record:
         assert len(record) == 3
-        assert record.get(key(2)) == completion(2, "two")
+        assert record.find([key(2)]) == [completion(2, "two")]
         assert record.find([key(3), key(9)]) == [completion(3, "three"), None]
-        assert record.get(key(4)) is None
+        assert record.find([key(4)]) == [None]
 
 
 def test_a_torn_tail_loses_only_the_torn_line(tmp_path: Path) -> None:
