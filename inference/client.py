@@ -1,8 +1,6 @@
 """One request to one endpoint: a completion, the row's own error, or trouble that may pass."""
 
-import asyncio
 import email.utils
-import functools
 import json
 import time
 from collections.abc import Mapping
@@ -10,10 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-import aiohttp
 import orjson
-from yarl import URL
 
+from inference.http import Answer, Connections
 from inference.record import Completion
 
 ROW_ERRORS = (400, 413, 422)
@@ -54,79 +51,66 @@ class Trouble:
 
 
 class Client:
-    """Connections to all endpoints, reused; a context."""
+    """Asks endpoints for completions of `model`; a context."""
 
     def __init__(self, model: str, *, timeout: float, api_key: str | None = None) -> None:
-        self._model = model
-        self._headers = {"Content-Type": "application/json"}
+        self._model, self._timeout = model, timeout
+        self._head = b"Content-Type: application/json\r\n"
         if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=10)
-        self._session: aiohttp.ClientSession | None = None
+            self._head += f"Authorization: Bearer {api_key}\r\n".encode()
+        self._connections = Connections()
 
     async def __aenter__(self) -> "Client":
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-            timeout=self._timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        if self._session:
-            await self._session.close()
-
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise RuntimeError("the client is not entered")
-        return self._session
+        self._connections.close()
 
     async def ask(self, url: str, request: Request) -> Completion | Trouble:
         content = orjson.dumps({**request.body, "model": self._model})
         try:
-            async with self.session.post(
-                chat_address(url), data=content, headers=self._headers
-            ) as answer:
-                reply = await answer.read()
-                status, asked = answer.status, answer.headers.get("Retry-After")
-        except TimeoutError:
-            return Trouble(Kind.SLOW, "no answer in time")
-        except (aiohttp.ClientError, OSError) as error:
+            answer = await self._connections.ask(
+                "POST", f"{url}/chat/completions", self._head, content, self._timeout
+            )
+        except TimeoutError as error:
+            return Trouble(Kind.SLOW, words(error))
+        except OSError as error:
             return Trouble(Kind.BROKEN, words(error))
-        if status == 200:
+        except ValueError as error:
+            return Trouble(Kind.FAULTY, words(error))
+        if answer.status == 200:
             try:
-                return read_completion(request.key, reply)
+                return read_completion(request.key, answer.body)
             except ValueError as error:
                 return Trouble(Kind.FAULTY, str(error))
-        problem = f"{status}: {said(reply)}"
-        if status in ROW_ERRORS:
-            return Completion(request.key, "", "error", 0, 0, problem)
-        if status in REFUSED:
-            return Trouble(Kind.REFUSED, problem)
-        if status in BUSY:
-            return Trouble(Kind.BUSY, problem, seconds_asked(asked))
-        return Trouble(Kind.FAULTY, problem, seconds_asked(asked))
+        return _judge(request, answer)
 
     async def served(self, url: str) -> list[str]:
         """The models an endpoint lists. Raises ValueError where it is no such endpoint."""
         try:
-            async with (
-                asyncio.timeout(10),
-                self.session.get(f"{url}/models", headers=self._headers) as answer,
-            ):
-                reply = await answer.read()
-                if answer.status != 200:
-                    raise ValueError(f"{answer.status}: {said(reply)}")
-            return [str(entry["id"]) for entry in orjson.loads(reply)["data"]]
-        except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
+            answer = await self._connections.ask("GET", f"{url}/models", self._head, b"", 10)
+            if answer.status != 200:
+                raise ValueError(f"{answer.status}: {said(answer.body)}")
+            return [str(entry["id"]) for entry in orjson.loads(answer.body)["data"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(words(error)) from error
 
 
-@functools.lru_cache(maxsize=1024)
-def chat_address(url: str) -> URL:
-    """Parsed once an endpoint, not once a request."""
-    return URL(f"{url}/chat/completions")
+def _judge(request: Request, answer: Answer) -> Completion | Trouble:
+    """What an answer that is no completion says of its row or its endpoint."""
+    status = answer.status
+    problem = f"{status}: {said(answer.body)}"
+    asked = answer.headers.get(b"retry-after", b"").decode("latin-1")
+    if status in ROW_ERRORS:
+        return Completion(request.key, "", "error", 0, 0, problem)
+    if 300 <= status < 400:
+        place = answer.headers.get(b"location", b"").decode("latin-1")
+        return Trouble(Kind.REFUSED, f"{status}: moved to {place or 'another address'}")
+    if status in REFUSED:
+        return Trouble(Kind.REFUSED, problem)
+    if status in BUSY:
+        return Trouble(Kind.BUSY, problem, seconds_asked(asked))
+    return Trouble(Kind.FAULTY, problem, seconds_asked(asked))
 
 
 def read_completion(key: str, reply: bytes) -> Completion:
@@ -167,7 +151,7 @@ def said(reply: bytes) -> str:
     return str(inner)[:500]
 
 
-def seconds_asked(header: str | None) -> float | None:
+def seconds_asked(header: str) -> float | None:
     """Retry-After in seconds, from a number or a date."""
     if not header:
         return None

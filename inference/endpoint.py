@@ -102,7 +102,7 @@ class Endpoint:
         self._quiet += 1
         if rate > self._best * RISE:
             self._best, self._quiet = rate, 0
-            self.limit = min(float(self.ceiling), self.limit * 1.5 + 1)
+            self.limit = min(float(self.ceiling), self.limit * 2)
         elif self._quiet >= 8:  # the load may have changed: look again, from a lower mark
             self._best, self._quiet = rate * 0.98, 0
             self.limit = min(float(self.ceiling), self.limit * 1.1 + 1)
