@@ -68,14 +68,15 @@ def compare() -> None:
         file = Path(folder) / "bodies.json"
         file.write_text(json.dumps(asked))
         script = Path(__file__).with_name("offline_chat.py")
-        shown = subprocess.run(
-            [str(engine_python()), str(script), plan.model.path, str(file)],
-            capture_output=True,
-            text=True,
+        result = Path(folder) / "result.json"
+        subprocess.run(
+            [str(engine_python()), str(script), plan.model.path, str(file), str(result)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             check=True,
             env={**os.environ, **ENVIRONMENT},
         )
-        offline = json.loads(shown.stdout.splitlines()[-1])
+        offline = json.loads(result.read_bytes())
         theirs = offline["tokens"] / offline["seconds"]
         print(
             f"LLM.chat: {offline['tokens']} tokens in {offline['seconds']:.1f} s, "

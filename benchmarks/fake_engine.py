@@ -27,7 +27,7 @@ class Engine(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self.parser = httptools.HttpRequestParser(self)
-        self.path, self.body = b"", b""
+        self.path, self.body, self.keep = b"", b"", True
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
@@ -40,6 +40,7 @@ class Engine(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         body, self.body = self.body, b""
+        self.keep = self.parser.should_keep_alive()
         if self.path.endswith(b"/chat/completions"):
             asyncio.get_running_loop().call_later(DELAY, self.chat, body)
         else:
@@ -70,6 +71,8 @@ class Engine(asyncio.Protocol):
         head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         if isinstance(self.transport, asyncio.Transport) and not self.transport.is_closing():
             self.transport.write(head % (status, len(body)) + body)
+            if not self.keep:
+                self.transport.close()
 
 
 async def serve(port: int) -> None:

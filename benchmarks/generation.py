@@ -1,6 +1,7 @@
 """Generation: overhead of the pool and its record, what a kill costs, and vLLM's own speed.
 
     python benchmarks/generation.py overhead     client and fake server on a core each
+    python benchmarks/generation.py peers        beside datatrove and a bare aiohttp loop
     python benchmarks/generation.py engine       real vLLM: our stage against LLM.chat
 
 Prints figures and the ratios to hold; DECISIONS.md keeps what was measured.
@@ -154,6 +155,10 @@ def main() -> None:
         overhead()
     elif what == "killed":
         killed()
+    elif what == "peers":
+        from benchmarks.inference_peers import compare as compare_peers
+
+        compare_peers()
     elif what == "engine":
         from benchmarks.engine import compare
 

@@ -1,6 +1,6 @@
 """vLLM's own offline LLM.chat on given requests; runs in the engine's environment.
 
-python offline_chat.py MODEL_FOLDER REQUESTS.json      prints tokens and seconds as JSON
+python offline_chat.py MODEL_FOLDER REQUESTS.json RESULT.json      tokens and seconds
 """
 
 import json
@@ -28,7 +28,8 @@ def main() -> None:
     outputs = llm.chat([body["messages"] for body in bodies], params, use_tqdm=False)
     seconds = time.monotonic() - began
     tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
-    print(json.dumps({"tokens": tokens, "seconds": seconds}))
+    with open(sys.argv[3], "w") as handle:  # vLLM prints when it ends, too
+        json.dump({"tokens": tokens, "seconds": seconds}, handle)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Servers that fail in every way, and ourselves killed: nothing lost, doubled or changed."""
 
 import errno
+import multiprocessing
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -272,18 +274,14 @@ def many(recipe: dict[str, Any]) -> None:
     recipe["part_rows"] = 250
 
 
-RUN = """
-import sys
-from pathlib import Path
-from tests.builds import build
-build(Path(sys.argv[1]), Path(sys.argv[2]), "engine.concurrency=16")
-"""
+FORKS = multiprocessing.get_context("forkserver")  # the imports are paid once
+FORKS.set_forkserver_preload(["tests.builds"])
 
 
-def start(recipe: Path, out: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(recipe), str(out)], cwd=ROOT, start_new_session=True
-    )
+def start(recipe: Path, out: Path) -> ForkServerProcess:
+    process = FORKS.Process(target=build, args=(recipe, out, "engine.concurrency=16"))
+    process.start()
+    return process
 
 
 def test_twenty_random_kills_over_2000_requests_lose_and_double_nothing(
@@ -298,13 +296,15 @@ def test_twenty_random_kills_over_2000_requests_lose_and_double_nothing(
         for target in sorted(dice.sample(range(30, 1900), 20)):
             process = start(recipe, out)
             deadline = time.monotonic() + 60
-            while len(server.answered) < target and process.poll() is None:
+            while len(server.answered) < target and process.is_alive():
                 assert time.monotonic() < deadline
                 time.sleep(0.002)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.join()
             kills += 1
-        assert start(recipe, out).wait(120) == 0
+        last = start(recipe, out)
+        last.join(120)
+        assert last.exitcode == 0
         again = server.requests - 2000
         assert len(server.asked) == 2000
         assert again <= kills * (16 + 16)  # in flight, and one group not yet on disk
