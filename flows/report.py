@@ -89,12 +89,14 @@ def show(table: pl.DataFrame) -> Table:
 
 
 def account(plan: Plan) -> list[dict[str, Any]]:
-    """What each source's generation cost in the run that completed it."""
+    """What each source's generation cost in the run that completed it, and in all runs."""
     rows = []
     for source in plan.sources:
-        facts = (source.completions.manifest or {}).get("account", {})
+        facts = dict((source.completions.manifest or {}).get("account", {}))
+        sums = facts.pop("all_runs", {})
         if facts.get("requests"):
-            rows.append({"source": source.name, **facts})
+            in_all = {f"{name}_in_all": sums[name] for name in ("requests", "money")}
+            rows.append({"source": source.name, **facts, **in_all})
     return rows
 
 

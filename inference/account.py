@@ -16,6 +16,9 @@ SAMPLE = 10_000
 """Latencies kept a source, so that memory stays flat; later ones replace earlier ones."""
 
 
+SUMMED = ("requests", "retries", "errors", "prompt_tokens", "completion_tokens", "money")
+
+
 @dataclass
 class Tally:
     """One source's share of a run; latency in seconds, sorted when it is asked for."""
@@ -72,8 +75,14 @@ class Account:
         self._price, self._gpus = price, gpus
         earlier = sorted(folder.glob("account-*.json"))
         self.before = Spent()
+        self._sums: dict[str, dict[str, float]] = {}
         for path in earlier:
-            self.before = self.before.plus(Spent(**json.loads(path.read_bytes())["spent"]))
+            kept = json.loads(path.read_bytes())
+            self.before = self.before.plus(Spent(**kept["spent"]))
+            for source, facts in kept["sources"].items():
+                sums = self._sums.setdefault(source, dict.fromkeys(SUMMED, 0))
+                for name in SUMMED:
+                    sums[name] += facts[name]
         self._path = folder / f"account-{len(earlier):06d}.json"
         self.tallies: dict[str, Tally] = {}
         self.started = time.monotonic()
@@ -107,13 +116,14 @@ class Account:
         return None
 
     def summary(self, source: str) -> dict[str, Any]:
-        """For the manifest, the terminal and the Prefect table."""
+        """For the manifest, the terminal and the Prefect table: this run's figures, and under
+        `all_runs` the sums with earlier runs under the same folder."""
         tally = self.tally(source)
         late = np.array(tally.latencies or [0.0])
         tokens = tally.completion_tokens
         money = tally.prompt_tokens / 1e6 * self._price.prompt
         money += tokens / 1e6 * self._price.completion
-        return {
+        facts = {
             "requests": tally.requests,
             "retries": tally.retries,
             "errors": tally.errors,
@@ -124,6 +134,8 @@ class Account:
             "tokens_per_second": round(tokens / self.seconds, 1) if self.seconds else 0.0,
             "money": round(money, 6),
         }
+        before = self._sums.get(source, dict.fromkeys(SUMMED, 0))
+        return facts | {"all_runs": {name: before[name] + facts[name] for name in SUMMED}}
 
     def save(self) -> None:
         """So that a later run knows what this one spent; called now and then, and at the end."""

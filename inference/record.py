@@ -2,28 +2,32 @@
 
 One JSON line a completion in `OUT/completions/log-*.jsonl`, each line led by the crc32 of the
 rest, so that a line torn by a crash is told from a whole one. A new build opens a new log and
-never touches an older one; the newest line of a key counts. Writers hand lines to one thread,
-which groups them into one fsync; a completion is reported as arrived only after it.
+never touches an older one, so its index is kept beside it; the newest line of a key counts.
+Writers hand lines to one thread, which groups them into one fsync; a completion is reported as
+arrived only after it.
 """
 
 import asyncio
+import contextlib
+import io
 import os
 import queue
 import re
 import threading
+import zipfile
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
 
 from data.errors import OutputError
-from data.parts import output_error
+from data.parts import output_error, write_file
 
 GROUP_SECONDS = 0.02
 LOG = re.compile(r"log-(\d{6})-\d+\.jsonl")
@@ -62,6 +66,44 @@ def decode(line: bytes) -> Completion | None:
     return Completion(**orjson.loads(b"{" + line[19:-1])) if is_whole(line) else None
 
 
+@dataclass(frozen=True)
+class _Log:
+    """Whole lines of a log: the first 64 bits of each key, and where the line begins."""
+
+    heads: np.ndarray[Any, np.dtype[np.uint64]]
+    offsets: np.ndarray[Any, np.dtype[np.uint64]]
+    damaged: int
+
+
+def _index(path: Path) -> _Log:
+    """Read from the file beside the log, or made and kept there: a log is read whole once. It
+    counts while the log has the size that it was made at; text is checked when it is read."""
+    kept, size = path.with_suffix(".index.npz"), path.stat().st_size
+    with (
+        contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
+        open(kept, "rb") as file,
+        np.load(file, allow_pickle=False) as found,
+    ):
+        if int(found["size"]) == size:
+            return _Log(found["heads"], found["offsets"], int(found["damaged"]))
+    heads, offsets = array("Q"), array("Q")
+    offset = damaged = 0
+    with open(path, "rb") as handle:
+        for line in handle:
+            if is_whole(line):
+                heads.append(int(line[KEY_AT : KEY_AT + 16], 16))
+                offsets.append(offset)
+            else:
+                damaged += 1
+            offset += len(line)
+    log = _Log(np.array(heads, np.uint64), np.array(offsets, np.uint64), damaged)
+    content = io.BytesIO()
+    np.savez(content, heads=log.heads, offsets=log.offsets, damaged=damaged, size=offset)
+    with contextlib.suppress(OutputError):  # only the next start would be quicker
+        write_file(kept, content.getvalue())
+    return log
+
+
 class Record:
     """Lookup over all logs, and an appending writer. Use it as a context.
 
@@ -72,34 +114,19 @@ class Record:
         self._folder = folder
         self._logs: list[Path] = sorted(p for p in folder.glob("*.jsonl") if LOG.fullmatch(p.name))
         self._files: dict[int, BinaryIO] = {}
-        self.damaged = 0
-        heads, files, offsets = array("Q"), array("L"), array("Q")
-        for number, path in enumerate(self._logs):
-            for head, offset in self._scan(path):
-                heads.append(head)
-                files.append(number)
-                offsets.append(offset)
+        found = [_index(path) for path in self._logs]
+        self.damaged = sum(log.damaged for log in found)
+        heads = np.concatenate([log.heads for log in found]) if found else np.zeros(0, np.uint64)
         # newest first among equal keys, so that the first match is the one that counts
-        unsorted = np.frombuffer(heads, np.uint64) if heads else np.zeros(0, np.uint64)
-        order = np.argsort(unsorted[::-1], kind="stable")
-        self._heads = unsorted[::-1][order]
-        self._file = np.array(files, np.uint32)[::-1][order]
-        self._offset = np.array(offsets, np.uint64)[::-1][order]
+        order = (len(heads) - 1 - np.argsort(heads[::-1], kind="stable")).astype(np.int64)
+        self._heads = heads[order]
+        sizes = [len(log.heads) for log in found]
+        self._file = np.repeat(np.arange(len(found), dtype=np.uint32), sizes)[order]
+        self._offset = np.concatenate([log.offsets for log in found] or [heads])[order]
         self._waiting: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]] | None]
         self._waiting = queue.SimpleQueue()
         self._failure: OutputError | None = None
         self._thread: threading.Thread | None = None
-
-    def _scan(self, path: Path) -> Iterator[tuple[int, int]]:
-        """The first 64 bits of each whole line's key, and the line's offset."""
-        offset = 0
-        with open(path, "rb") as handle:
-            for line in handle:
-                if is_whole(line):
-                    yield int(line[KEY_AT : KEY_AT + 16], 16), offset
-                else:
-                    self.damaged += 1
-                offset += len(line)
 
     def __len__(self) -> int:
         return len(np.unique(self._heads))

@@ -87,3 +87,20 @@ def test_the_newest_completion_of_a_key_counts_and_like_keys_are_told_apart(tmp_
     append(tmp_path, completion(1, "new"))
     with Record(tmp_path) as record:
         assert record.find([key(1), like.key]) == [completion(1, "new"), like]
+
+
+def test_a_log_is_indexed_once_and_again_when_it_or_its_index_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(tmp_path, completion(1), completion(2))
+    with Record(tmp_path) as record:
+        assert len(record) == 2
+    with monkeypatch.context() as patched:
+        patched.setattr("inference.record.is_whole", lambda line: pytest.fail("read again"))
+        assert len(Record(tmp_path)) == 2
+    log, index = next(tmp_path.glob("*.jsonl")), next(tmp_path.glob("*.npz"))
+    log.write_bytes(log.read_bytes() + encode(completion(3)))
+    assert len(Record(tmp_path)) == 3
+    index.write_bytes(index.read_bytes()[:40])
+    with Record(tmp_path) as record:
+        assert record.find([key(3), key(4)]) == [completion(3), None]
