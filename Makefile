@@ -3,6 +3,7 @@
 SHELL := bash
 PYTHON ?= python3
 OUT ?= runs/demo
+WORKERS ?= 3
 STEP := .ci/step
 
 # One GPU is enough to take vLLM proper; its CPU build is another package.
@@ -55,8 +56,10 @@ model: setup engine
 demo: all
 	.venv/bin/shardmill run demo --out $(OUT)
 
+# vLLM wants the machine to itself; most other tests wait for servers and share it.
 test: all
-	.venv/bin/pytest
+	.venv/bin/pytest -m engine
+	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m 'not engine'
 
 lint: setup
 	.venv/bin/ruff format --check .
