@@ -51,7 +51,7 @@ async def launched_fleet(plan: Plan, progress: Progress) -> Fleet | None:
     python = engine_python(settings.python)
     progress.say(f"preparing {plan.model.name}")
     await asyncio.to_thread(prepare, plan.model, python)
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[int | str, ...] = ()
     if settings.gpus != "cpu":
         gpus = visible_gpus() if settings.gpus == "auto" else settings.gpus
     if engine.deterministic and not gpus:

@@ -217,7 +217,7 @@ class Generation:
             fleet.watch(self._client)
             self._endpoints += fleet.endpoints
             self._progress.say("vLLM is ready")
-        gpus = len(fleet.endpoints) if fleet else 0
+        gpus = fleet.gpus if fleet else 0
         price = Price(**engine.price.model_dump())
         self._account = Account(plan.out / "completions", price, gpus)
         return self._account

@@ -158,7 +158,7 @@ def vllm_server(
     port: int,
     log: Path,
     *,
-    gpus: Sequence[int],
+    gpus: Sequence[int | str],
     max_model_len: int,
     patience: float,
     deterministic: bool = False,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -23,10 +24,10 @@ HUNG_AFTER = 60.0
 
 @dataclass(frozen=True)
 class Launch:
-    """How servers are started; `gpus` in vLLM's numbering, empty for the CPU."""
+    """How servers are started; `gpus` as CUDA_VISIBLE_DEVICES names them, empty for the CPU."""
 
     python: Path
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[int | str, ...] = ()
     tensor_parallel: int = 1
     port: int | None = None
     max_model_len: int = 2048
@@ -36,7 +37,7 @@ class Launch:
     args: tuple[str, ...] = ()
 
     @property
-    def groups(self) -> list[tuple[int, ...]]:
+    def groups(self) -> list[tuple[int | str, ...]]:
         """The GPUs of each server; one empty group for the CPU."""
         if not self.gpus:
             return [()]
@@ -44,17 +45,19 @@ class Launch:
         return [self.gpus[i : i + size] for i in range(0, len(self.gpus) - size + 1, size)]
 
 
-def visible_gpus() -> tuple[int, ...]:
-    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES restricts them."""
+def visible_gpus() -> tuple[int | str, ...]:
+    """The GPUs of this machine; those that CUDA_VISIBLE_DEVICES names, where it is set, by number
+    or by UUID, up to the first that is none, as CUDA reads it."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
     found = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
     count = sum(line.startswith("GPU ") for line in found.stdout.splitlines())
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None and count:
-        return tuple(int(number) for number in chosen.split(",") if number.strip().isdigit())
-    return tuple(range(count))
+    if chosen is None or not count:
+        return tuple(range(count))
+    names = [name.strip() for name in chosen.split(",")]
+    return tuple(itertools.takewhile(lambda name: name not in ("", "-1"), names))
 
 
 class Fleet:
@@ -71,7 +74,9 @@ class Fleet:
         ceiling: int,
         max_restarts: int,
         say: Callable[[str], None],
+        gpus: int = 0,
     ) -> None:
+        self.gpus = gpus
         self._make, self._say, self._max_restarts = list(make), say, max_restarts
         self.endpoints = [Endpoint(url, ceiling) for url in urls]
         self._servers: list[Server] = []
@@ -181,6 +186,7 @@ def vllm_fleet(
         ceiling=ceiling,
         max_restarts=launch.max_restarts,
         say=say,
+        gpus=sum(map(len, groups)),
     )
 
 

@@ -12,8 +12,9 @@ import pytest
 from data import ROOT
 from inference.client import Client
 from inference.endpoint import Endpoint
+from inference.models import Model
 from inference.server import Server, free_port
-from inference.supervisor import Fleet, Launch
+from inference.supervisor import Fleet, Launch, visible_gpus, vllm_fleet
 
 SERVE = """
 import os, sys, threading
@@ -117,6 +118,62 @@ def test_gpus_are_grouped_for_tensor_parallel(
     gpus: tuple[int, ...], parallel: int, groups: list[tuple[int, ...]]
 ) -> None:
     assert Launch(Path("python"), gpus=gpus, tensor_parallel=parallel).groups == groups
+
+
+VLLM = """#!/bin/sh
+while [ $# -gt 0 ]; do
+  case "$1" in --port) port=$2 ;; --tensor-parallel-size) size=$2 ;; esac
+  shift
+done
+echo "$CUDA_VISIBLE_DEVICES ${size:-1}" > "$SEEN/$port"
+exec "$PYTHON" -c "$SERVE" $port "$SEEN/pids"
+"""
+
+
+@pytest.mark.parametrize(
+    ("visible", "parallel", "wanted"),
+    [
+        (None, 1, ["0 1", "1 1", "2 1", "3 1"]),
+        (None, 2, ["0,1 2", "2,3 2"]),
+        ("GPU-aa,3,-1,1", 1, ["3 1", "GPU-aa 1"]),
+    ],
+    ids=["one a GPU", "tensor parallel", "as CUDA_VISIBLE_DEVICES says"],
+)
+def test_each_server_gets_its_own_gpus(
+    visible: str | None,
+    parallel: int,
+    wanted: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, script in (
+        ("nvidia-smi", "#!/bin/sh\nfor n in 0 1 2 3; do echo GPU $n: x; done\n"),
+        ("python", VLLM),
+    ):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for name, value in {"SEEN": seen, "PYTHON": sys.executable, "SERVE": SERVE}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    launch = Launch(tmp_path / "python", gpus=visible_gpus(), tensor_parallel=parallel, patience=60)
+
+    async def run() -> int:
+        model = Model("fake", "fake", "main")
+        async with vllm_fleet(launch, model, tmp_path, ceiling=8, say=lambda line: None) as fleet:
+            async with Client("fake", timeout=5) as client:
+                for endpoint in fleet.endpoints:
+                    assert await client.served(endpoint.url) == ["fake"]
+            return fleet.gpus
+
+    assert asyncio.run(run()) == len(wanted) * parallel
+    written = [path.read_text().strip() for path in seen.iterdir() if path.name != "pids"]
+    assert sorted(written) == wanted
 
 
 def simulate(capacity: int, ceiling: int, push_back: float = 0.0, rounds: int = 400) -> Endpoint:
