@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import SourceError
-from data.sources import Row
+from data.rows import Row
 
 ALIASES = ("{}_sft", "{}_gen", "{}_prefs")
 """Names under which sets keep what others call `train` and `test`."""
@@ -56,7 +56,7 @@ def _explained(error: Exception, name: str, offline: bool) -> SourceError:
     if offline and not Path(name).is_dir():
         fix = "unset HF_HUB_OFFLINE and HF_DATASETS_OFFLINE, or give a file"
         return SourceError("is not in the cache, and the hub is switched off", where=where, fix=fix)
-    if "onfig" in text and "missing" in text or "BuilderConfig" in text:
+    if ("onfig" in text and "missing" in text) or "BuilderConfig" in text:
         fix = f"give its configuration as seeds.name: {text[:200]}"
         return SourceError("has several configurations", where=where, fix=fix)
     if kinds & {"DatasetNotFoundError", "RepositoryNotFoundError", "FileNotFoundError"}:

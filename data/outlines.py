@@ -6,14 +6,14 @@ nodes. It may also be the text that a model writes: headings, numbers and bullet
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from data.errors import SourceError
-from data.sources import Row
+from data.rows import Row
 
 TITLES = ("title", "name", "book", "course", "chapter", "section", "unit", "lesson", "topic")
 POINTS = ("points", "focus")

@@ -7,25 +7,21 @@ raise or to count.
 import codecs
 import csv
 import io
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
 
-import orjson
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from data.errors import SourceError
 from data.parts import sha256_file
-from data.schema import canonical
+from data.rows import Row, read_json
 
-Row = dict[str, Any]
 Found = tuple[str, Row | SourceError]
 """Where a row stands (`FILE:LINE`, the file as its path below the source) and the row."""
 
-T = TypeVar("T")
 Numbered = Iterator[tuple[int, Row | SourceError]]
 PACKED = (".gz", ".zst")
 BATCH_ROWS = 1024
@@ -135,14 +131,6 @@ def _open(file: Path) -> BinaryIO:
     if handle.peek(3).startswith(codecs.BOM_UTF8):
         handle.read(3)
     return handle
-
-
-def read_json(text: bytes) -> Any:
-    """JSON; what a strict reader refuses and Python takes (a lone surrogate) is taken."""
-    try:
-        return orjson.loads(text)
-    except ValueError:
-        return json.loads(text)
 
 
 def _object(text: bytes) -> Row | SourceError:
@@ -272,46 +260,3 @@ READERS = {
 }
 TREES = (".yaml", ".yml")
 """Read as outlines alone."""
-
-
-def pick(row: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
-    """The row's columns by their new names; `messages.0.content` goes into a value.
-
-    Raises SourceError where one is missing.
-    """
-    return {name: _value(row, path) for name, path in columns.items()}
-
-
-def _value(row: Mapping[str, Any], path: str) -> Any:
-    if path in row:
-        return row[path]
-    at: Any = row
-    for key in path.split("."):
-        if isinstance(at, Mapping) and key in at:
-            at = at[key]
-        elif isinstance(at, list) and key.isdecimal() and int(key) < len(at):
-            at = at[int(key)]
-        else:
-            raise SourceError(f"has no column {path!r}", fix=f"it has {', '.join(row) or 'none'}")
-    return at
-
-
-def cut(text: str, characters: int) -> str:
-    """The first `characters` of a text at most, cut between words where there are any."""
-    if len(text) <= characters:
-        return text
-    kept = text[: characters + 1]
-    words = kept.rsplit(None, 1)
-    return words[0].rstrip() if len(words) > 1 or kept[-1].isspace() else text[:characters]
-
-
-def encode(row: Row) -> str:
-    """The row as JSON with sorted keys. Raises SourceError for what JSON cannot hold."""
-    try:
-        return orjson.dumps(row, option=orjson.OPT_SORT_KEYS).decode()
-    except TypeError:
-        pass
-    try:
-        return canonical(row).decode("utf-8", "replace")
-    except (TypeError, RecursionError) as error:
-        raise SourceError(f"holds a value that is no text or number ({error})") from error

@@ -20,6 +20,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from data.errors import DamagedPart, ShardmillError
 from data.parts import drop, lock
 from flows.curation import curate
+from flows.diversity import warn_of_collapse
 from flows.generation import Generation
 from flows.plan import Plan, plan_build
 from flows.progress import Progress
@@ -49,6 +50,8 @@ def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataF
                     generation.complete(level)
                     for source in level:
                         parse_samples(source, plan, run)
+                        for line in warn_of_collapse(source):
+                            progress.say(line)
             curate(plan, run)
             for target in plan.targets:
                 tokenize(plan, target, run)

@@ -77,7 +77,7 @@ def _draw(knob: str, choices: Any) -> Draw:
     elif isinstance(choices, list):
         if any(isinstance(value, (list, dict)) for value in choices):
             raise RecipeError(f"vary.{knob} takes texts and numbers")
-        shares = {value: count for value, count in Counter(choices).items()}
+        shares = dict(Counter(choices))
     else:
         raise RecipeError(
             f"vary.{knob} takes a list, value: share, or {{file: a word a line}}",

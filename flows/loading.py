@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from data import ROOT
 from data.errors import RecipeError, nearest
 from data.templates import TEMPLATES
 from data.tokenization import PACKAGED

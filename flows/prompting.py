@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from data import schema
 from data.parts import Stage
-from data.sources import read_json
+from data.rows import read_json
 from flows.draws import Draw, deal, sequence
 from flows.inputs import read_draws
 from flows.plan import Source
@@ -141,7 +141,9 @@ class Renderer:
             },
             schema=schema.PROMPTS,
         )
-        return table, pa.table({"id": ids, "digest": schema.hash_rows(asked)}, schema=schema.DIGESTS)
+        return table, pa.table(
+            {"id": ids, "digest": schema.hash_rows(asked)}, schema=schema.DIGESTS
+        )
 
     def _knobs(self, choices: list[Ints], rows: int) -> pl.Series:
         """Each row's knobs as JSON with sorted keys."""

@@ -14,7 +14,8 @@ from data.errors import SourceError
 from data.hub import read_hub
 from data.outlines import read_outline, walk
 from data.parts import PART
-from data.sources import Found, Row, cut, encode, find_files, pick, read_files, read_json
+from data.rows import Row, cut, encode, pick, read_json
+from data.sources import Found, find_files, read_files
 from flows.plan import Source
 from flows.recipe import Seeds
 from flows.stages import Runner, run_parts
@@ -210,7 +211,9 @@ def wrong_column(seed: Row, needs: Mapping[str, type]) -> str:
         if value is None or value in ("", []):
             return f"lacks {column!r}"
         if kind is list:
-            if not (isinstance(value, list) and all(isinstance(v, str | int | float) for v in value)):
+            if not (
+                isinstance(value, list) and all(isinstance(v, str | int | float) for v in value)
+            ):
                 return f"has no list of texts or numbers as {column!r}"
         elif kind is str and not (isinstance(value, str) and value.strip()):
             return f"has no text as {column!r}"

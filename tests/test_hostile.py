@@ -64,6 +64,7 @@ FILES = [
     "shards/pretrain/manifest.json",
     "shards/pretrain/README.md",
     "funnel.csv",
+    "openings.csv",
 ]
 
 
