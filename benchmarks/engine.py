@@ -11,7 +11,8 @@ from flows.build import run_stages
 from flows.exchange import Exchange
 from flows.plan import Plan, plan_build
 from flows.progress import Progress
-from flows.stages import check_seeds, read_seeds, render_prompts
+from flows.prompting import render_prompts
+from flows.seeds import read_seeds
 from inference.models import engine_python, prepare
 
 CHANGES = ["engine.sampling.max_tokens=96", "curate=[]"]
@@ -44,7 +45,6 @@ def bodies(plan: Plan) -> list[dict[str, object]]:
     found = []
     for source in plan.sources:
         read_seeds(source)
-        check_seeds(source)
         render_prompts(source, plan.recipe.seed, plan.recipe.part_rows)
         for part in range(source.prompts.count()):
             for prompt in source.prompts.read(part).to_pylist():

@@ -2,14 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
-SEEDS = pa.schema([("id", pa.uint64()), ("fields", pa.string())])
-"""`fields`: the seed's columns as one JSON object."""
+SEEDS = pa.schema([("id", pa.uint64()), ("at", pa.string()), ("fields", pa.string())])
+"""`at`: where the seed stands, FILE:LINE or a row's number; `fields`: the seed's columns as one
+JSON object."""
+
+SKIPPED = pa.schema([("at", pa.string()), ("reason", pa.string())])
+"""Rows that are no seeds, with what is wrong with them."""
+
+DIGESTS = pa.schema([("id", pa.uint64()), ("digest", pa.uint64())])
+"""Of each prompt: a hash of what is asked of the model."""
 
 PROMPTS = pa.schema(
     [
@@ -118,7 +127,16 @@ def canonical(value: object) -> bytes:
 
 def make_id(value: object) -> int:
     """A uint64 from what made a row; stable across machines and versions."""
-    return int.from_bytes(hashlib.blake2b(canonical(value), digest_size=8).digest(), "little")
+    return hash_bytes(canonical(value))
+
+
+def hash_bytes(content: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+
+
+def hash_rows(rows: Sequence[bytes]) -> npt.NDArray[np.uint64]:
+    """`hash_bytes` of each: a call into C a row, and the ids that earlier builds gave."""
+    return np.fromiter(map(hash_bytes, rows), np.uint64, len(rows))
 
 
 def fingerprint(value: object, digits: int = 12) -> str:
@@ -127,18 +145,3 @@ def fingerprint(value: object, digits: int = 12) -> str:
 
 def show_id(value: int) -> str:
     return f"{value:016x}"
-
-
-def draw(*what: object) -> float:
-    """A uniform number in [0, 1) that depends on its arguments alone."""
-    return make_id(list(what)) / 2.0**64
-
-
-def choose(shares: Mapping[str, float], *what: object) -> str:
-    """One key of `shares` with probability proportional to its value (see `draw`)."""
-    point = draw(*what) * sum(shares.values())
-    for key, share in shares.items():
-        point -= share
-        if point < 0:
-            return key
-    return list(shares)[-1]

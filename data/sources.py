@@ -1,30 +1,262 @@
-"""Seeds from files."""
+"""Rows of seeds and corpora from files: JSON (Lines), CSV, Parquet, Arrow, text, folders, globs.
+
+Every reader streams; a row that cannot be read is a SourceError in its place, for the caller to
+raise or to count.
+"""
 
 import codecs
-import json
+import csv
+import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
 
 from data.errors import SourceError
+from data.parts import sha256_file
+from data.rows import Row, read_json
+
+Found = tuple[str, Row | SourceError]
+"""Where a row stands (`FILE:LINE`, the file as its path below the source) and the row."""
+
+Numbered = Iterator[tuple[int, Row | SourceError]]
+PACKED = (".gz", ".zst")
+BATCH_ROWS = 1024
+LARGE = 1 << 28
+"""Bytes from which a file is known by its size and time, not by its content."""
+
+csv.field_size_limit(1 << 30)
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a .jsonl file; an unreadable line is named."""
-    rows: list[dict[str, Any]] = []
+def find_files(path: str) -> tuple[Path, list[Path]]:
+    """A file, all readable files below a folder, or the matches of a glob, in order, and the
+    folder that they are named from. Raises SourceError where there are none."""
     try:
-        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
-    except OSError as error:
-        raise SourceError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+        whole = Path(path)
+        if whole.is_file():
+            return whole.parent, [whole]
+        if whole.is_dir():
+            return whole, _readable(whole.rglob("*"), whole)
+        base, pattern = _split_glob(whole)
+        return base, _readable(base.glob(pattern), base)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"cannot be read ({error})", where=path[:200]) from error
+
+
+def _split_glob(path: Path) -> tuple[Path, str]:
+    """The folder before the first wildcard, and the rest."""
+    parts = path.parts
+    wild = next((n for n, part in enumerate(parts) if set(part) & set("*?[")), len(parts) - 1)
+    return Path(*parts[:wild]), str(Path(*parts[wild:]))
+
+
+def _readable(paths: Iterable[Path], base: Path) -> list[Path]:
+    found = sorted(
+        path
+        for path in paths
+        if path.is_file()
+        and _suffix(path) in (*READERS, *TREES)
+        and not any(part.startswith(".") for part in path.relative_to(base).parts)
+    )
+    if not found:
+        known = ", ".join([*READERS, *TREES])
+        raise SourceError("holds no file to read", where=str(base), fix=f"readable are {known}")
+    return found
+
+
+def identify(path: str) -> str | list[list[str]]:
+    """What the files are: a file's sha256, or each one's name and sha256."""
+    base, files = find_files(path)
+    if len(files) == 1:
+        return _identity(files[0])
+    return [[str(file.relative_to(base)), _identity(file)] for file in files]
+
+
+def _identity(file: Path) -> str:
+    state = file.stat()
+    return sha256_file(file) if state.st_size < LARGE else f"{state.st_size}@{state.st_mtime_ns}"
+
+
+def read_files(path: str, form: str | None = None) -> Iterator[Found]:
+    """The rows of a file, a folder or a glob. `form` is rows or None (as the suffix says; a text
+    file of a folder is one document), lines, documents or trees (a row {tree: ...} a file).
+
+    Raises SourceError where a file cannot be read at all.
+    """
+    base, files = find_files(path)
+    alone = files == [Path(path)]
+    for file in files:
+        name = str(file.relative_to(base))
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise SourceError(
-                f"is not JSON ({error})", where=f"{path}:{number}", fix="mend or remove the line"
-            ) from error
-        if not isinstance(row, dict):
-            raise SourceError("is not a JSON object", where=f"{path}:{number}")
-        rows.append(row)
-    return rows
+            for number, row in _reader(file, form, alone)(file):
+                if isinstance(row, SourceError):
+                    yield name, SourceError(row.what, where=f"{file}:{number}", fix=row.fix)
+                else:
+                    yield f"{name}:{number}", row
+        except (OSError, EOFError, pa.ArrowException, csv.Error) as error:
+            problem = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            raise SourceError(f"cannot be read ({problem})", where=str(file)) from error
+
+
+def _reader(file: Path, form: str | None, alone: bool) -> Any:
+    suffix = _suffix(file)
+    if form == "trees":
+        return _tree
+    if form == "documents" or (form is None and suffix == ".txt" and not alone):
+        return _document
+    if form == "lines":
+        return _text_lines
+    if suffix not in READERS:
+        raise SourceError(
+            f"is of no readable kind: {suffix or 'it has no suffix'}",
+            where=str(file),
+            fix=f"readable are {', '.join(READERS)}",
+        )
+    return READERS[suffix]
+
+
+def _suffix(path: Path) -> str:
+    """The last suffix, that of packing left out."""
+    suffix = path.suffix.lower()
+    return Path(path.stem).suffix.lower() if suffix in PACKED else suffix
+
+
+def _open(file: Path) -> BinaryIO:
+    """The bytes of a file, unpacked where it ends in .gz or .zst, a leading BOM left out."""
+    packed = "detect" if file.suffix.lower() in PACKED else None
+    handle = io.BufferedReader(cast(Any, pa.input_stream(str(file), compression=packed)), 1 << 20)
+    if handle.peek(3).startswith(codecs.BOM_UTF8):
+        handle.read(3)
+    return handle
+
+
+def _object(text: bytes) -> Row | SourceError:
+    try:
+        row = read_json(text)
+    except (ValueError, RecursionError) as error:
+        return SourceError(f"is not JSON ({error})", fix="mend or remove the line")
+    return row if isinstance(row, dict) else SourceError("is not a JSON object")
+
+
+def _json_lines(file: Path) -> Numbered:
+    with _open(file) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield number, _object(line)
+
+
+def _json(file: Path) -> Numbered:
+    """A list of objects, or one object."""
+    try:
+        with _open(file) as handle:
+            found = read_json(handle.read())
+    except (ValueError, RecursionError) as error:
+        yield 1, SourceError(f"is not JSON ({error})")
+        return
+    for number, row in enumerate(found if isinstance(found, list) else [found], 1):
+        yield number, row if isinstance(row, dict) else SourceError("is not a JSON object")
+
+
+def _csv(file: Path) -> Numbered:
+    """The first line names the columns; every value is a text. A damaged byte spoils its row."""
+    dialect = "excel-tab" if _suffix(file) == ".tsv" else "excel"
+    with io.TextIOWrapper(_open(file), "utf-8", "surrogateescape", newline="") as text:
+        reader = csv.reader(text, dialect)
+        names = next(reader, [])
+        for values in reader:
+            if not values:
+                continue
+            if len(values) != len(names):
+                problem = f"has {len(values)} values for {len(names)} columns"
+                yield reader.line_num, SourceError(problem, fix="mend or remove the line")
+            elif any("\udc80" <= letter <= "\udcff" for value in values for letter in value):
+                yield reader.line_num, SourceError("is not UTF-8")
+            else:
+                yield reader.line_num, dict(zip(names, values, strict=True))
+
+
+def _parquet(file: Path) -> Numbered:
+    with pq.ParquetFile(file) as found:
+        yield from _batches(found.iter_batches(BATCH_ROWS))
+
+
+def _arrow(file: Path) -> Numbered:
+    """The IPC file form or the stream form."""
+    with pa.memory_map(str(file)) as mapped:
+        try:
+            opened = pa.ipc.open_file(mapped)
+        except pa.ArrowInvalid:
+            mapped.seek(0)
+            yield from _batches(pa.ipc.open_stream(mapped))
+            return
+        yield from _batches(opened.get_batch(n) for n in range(opened.num_record_batches))
+
+
+def _batches(batches: Iterable[pa.RecordBatch]) -> Numbered:
+    number = 0
+    for batch in batches:
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            try:
+                rows = batch.slice(start, BATCH_ROWS).to_pylist()
+            except UnicodeDecodeError:
+                rows = [_one(batch.slice(at, 1)) for at in range(start, batch.num_rows)][
+                    :BATCH_ROWS
+                ]
+            for row in rows:
+                number += 1
+                yield number, row
+
+
+def _one(batch: pa.RecordBatch) -> Row | SourceError:
+    try:
+        return cast(Row, batch.to_pylist()[0])
+    except UnicodeDecodeError:
+        return SourceError("is not UTF-8")
+
+
+def _text_lines(file: Path) -> Numbered:
+    with _open(file) as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                text = line.decode().strip()
+            except UnicodeDecodeError:
+                yield number, SourceError("is not UTF-8")
+                continue
+            if text:
+                yield number, {"text": text}
+
+
+def _document(file: Path) -> Numbered:
+    """The whole file as one row, with its name."""
+    with _open(file) as handle:
+        content = handle.read()
+    try:
+        yield 1, {"text": content.decode().strip(), "file": file.name}
+    except UnicodeDecodeError:
+        yield 1, SourceError("is not UTF-8")
+
+
+def _tree(file: Path) -> Numbered:
+    """Whatever the file holds; the caller reads it."""
+    for number, row in _document(file):
+        yield number, row if isinstance(row, SourceError) else {"tree": row["text"]}
+
+
+READERS = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".ipc": _arrow,
+    ".feather": _arrow,
+    ".txt": _text_lines,
+    ".md": _document,
+}
+TREES = (".yaml", ".yml")
+"""Read as outlines alone."""

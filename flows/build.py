@@ -20,21 +20,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from data.errors import DamagedPart, ShardmillError
 from data.parts import drop, lock
 from flows.curation import curate
+from flows.diversity import warn_of_collapse
 from flows.generation import Generation
 from flows.plan import Plan, plan_build
 from flows.progress import Progress
+from flows.prompting import prompt_losses, render_prompts
 from flows.report import account, write_report
 from flows.samples import parse_samples
-from flows.stages import (
-    Runner,
-    Work,
-    check_seeds,
-    pack,
-    read_seeds,
-    render_prompts,
-    run_parts,
-    tokenize,
-)
+from flows.seeds import read_seeds
+from flows.stages import Runner, Work, pack, run_parts, tokenize
 
 THREADS = 4
 REBUILDS = 20
@@ -50,11 +44,14 @@ def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataF
                 for level in plan.levels:
                     for source in level:
                         read_seeds(source, run)
-                        check_seeds(source)
                         render_prompts(source, recipe.seed, recipe.part_rows, run)
+                        for line in prompt_losses(source):
+                            progress.say(line)
                     generation.complete(level)
                     for source in level:
                         parse_samples(source, plan, run)
+                        for line in warn_of_collapse(source):
+                            progress.say(line)
             curate(plan, run)
             for target in plan.targets:
                 tokenize(plan, target, run)

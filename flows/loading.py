@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from data import ROOT
 from data.errors import RecipeError, nearest
 from data.templates import TEMPLATES
 from data.tokenization import PACKAGED
 from filters import load_filter
-from flows.recipe import HUGE, NAME, CurationStep, Recipe, Seeds, make_knobs
+from flows.inputs import anchored, check_draws
+from flows.recipe import HUGE, NAME, CurationStep, Recipe, make_knobs
 from prompts import load_kind
 
 SHIPPED = Path(__file__).with_name("recipes")
@@ -84,8 +84,9 @@ def load_recipe(name: str, overrides: Sequence[str] = (), scale: float = 1.0) ->
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
         raise _explain(error, data, where) from None
+    recipe = _anchored(recipe, path)
     _check(recipe, where)
-    return _scaled(_anchored(recipe, path), scale)
+    return _scaled(recipe, scale)
 
 
 def _override(data: dict[str, Any], override: str) -> tuple[str | int, ...]:
@@ -176,18 +177,10 @@ def _check(recipe: Recipe, where: Any) -> None:
             kind = load_kind(source.kind)
         with _at(where((*place, "seeds", "from"))):
             _check_chain(recipe, name)
-        for knob, shares in source.shares().items():
-            for value in shares:
-                with _at(where((*place, "vary", knob))):
-                    make_knobs(kind, {**source.knobs, knob: json.loads(value)}, source.kind)
-            if (
-                not shares
-                or any(share < 0 for share in shares.values())
-                or not any(shares.values())
-            ):
-                raise RecipeError(f"vary.{knob} has no share", where=where((*place, "vary", knob)))
         with _at(where((*place, "knobs"))):
             make_knobs(kind, source.knobs, source.kind)
+        with _at(where((*place, "vary"))):
+            check_draws(source, kind)
     for index, step in enumerate(recipe.curate):
         with _at(where(("curate", index))):
             make_knobs(load_filter(step.filter), step.knobs, step.filter)
@@ -252,21 +245,7 @@ def _anchored(recipe: Recipe, path: Path) -> Recipe:
     """Seed files beside the recipe, in the current folder or in the project, made absolute."""
     generate = dict(recipe.generate)
     for name, source in recipe.generate.items():
-        if source.seeds.file is None:
-            continue
-        found = None
-        with contextlib.suppress(OSError, ValueError):
-            bases = (path.resolve().parent, Path.cwd(), ROOT)
-            places = (base / source.seeds.file for base in bases)
-            found = next((place for place in places if place.is_file()), None)
-        if found is None:
-            raise RecipeError(
-                f"the seed file {source.seeds.file} does not exist",
-                where=f"{path}, generate.{name}.seeds.file",
-                fix="give its path from the recipe, from here or from the project's root",
-            )
-        seeds = Seeds.model_validate({"file": str(found.resolve())})
-        generate[name] = source.model_copy(update={"seeds": seeds})
+        generate[name] = anchored(source, path, f"generate.{name}")
     outputs = {
         name: output.model_copy(update={"tokenizer": _tokenizer(output.tokenizer, path)})
         for name, output in recipe.outputs.items()

@@ -4,16 +4,21 @@ Every stage's identity follows from settings, code and upstream identities alone
 graph stands before anything runs.
 """
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from data.parts import Stage, sha256_file
+from data.parts import Stage
+from data.schema import fingerprint
+from data.sources import identify
 from data.templates import template_source
 from data.tokenization import load_tokenizer
 from filters import CorpusFilter, Filter, filter_source, load_filter
+from flows.inputs import read_draws
 from flows.loading import load_recipe
-from flows.recipe import CurationStep, Generate, Output, Recipe, Sampling, make_knobs
+from flows.recipe import CurationStep, Generate, Output, Recipe, Sampling, Seeds, make_knobs
 from inference.models import Model, engine_python, resolve
 from prompts import TaskKind, kind_source, load_kind
 
@@ -135,12 +140,7 @@ def _source(recipe: Recipe, name: str, out: Path, model: Model, made: dict[str, 
     settings = recipe.generate[name]
     changes = settings.sampling.model_dump(exclude_none=True)
     sampling = recipe.engine.sampling.model_copy(update=changes)
-    if settings.seeds.from_ is not None:
-        before = made[settings.seeds.from_]
-        seeds = Stage(out, f"seeds.{name}", {"from": before.name}, [before.prompts, before.samples])
-    else:
-        file = Path(settings.seeds.file or "")
-        seeds = Stage(out, f"seeds.{file.stem}", {"sha256": sha256_file(file)})
+    seeds = _seeds(settings.seeds, name, out, made)
     prompts = Stage(
         out,
         f"prompts.{name}",
@@ -150,7 +150,9 @@ def _source(recipe: Recipe, name: str, out: Path, model: Model, made: dict[str, 
             "code": kind_source(settings.kind),
             "samples": settings.samples,
             "knobs": settings.knobs,
-            "vary": settings.shares(),
+            "vary": [fingerprint(asdict(draw)) for draw in read_draws(settings.vary)],
+            "per_prompt": settings.per_prompt,
+            "bad_rows": settings.seeds.bad_rows,
             "part_rows": recipe.part_rows,
         },
         [seeds],
@@ -175,6 +177,25 @@ def _source(recipe: Recipe, name: str, out: Path, model: Model, made: dict[str, 
     )
     kind = load_kind(settings.kind)
     return Source(name, settings, kind, sampling, seeds, prompts, completions, samples)
+
+
+def _seeds(settings: Seeds, name: str, out: Path, made: dict[str, Source]) -> Stage:
+    """Sources that read the same rows share the stage. A hub set is what its name and revision
+    say: no build asks the hub whether it has changed."""
+    how: dict[str, Any] = {
+        key: value
+        for key, value in settings.model_dump(exclude_defaults=True).items()
+        if key not in ("file", "from_")
+    }
+    if settings.from_ is not None:
+        before = made[settings.from_]
+        how |= {"from": before.name}
+        return Stage(out, f"seeds.{name}", how, [before.prompts, before.samples])
+    place = settings.file or settings.hub or ""
+    if settings.file is not None or Path(place).is_dir():
+        how |= {"hub": bool(settings.hub), "files": identify(place)}
+    title = re.sub(r"[^\w-]+", "-", Path(place).stem).strip("-") or "files"
+    return Stage(out, f"seeds.{title}", how)
 
 
 def _steps(recipe: Recipe, out: Path, sources: tuple[Source, ...]) -> Iterator[Step]:

@@ -1,6 +1,5 @@
 """The recipe: one YAML file to frozen models; unknown keys are refused with the nearest name."""
 
-import json
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -112,16 +111,49 @@ class Engine(Block):
 
 
 class Seeds(Block):
-    """A JSON Lines file, or the samples of another source of the recipe."""
+    """Where a source's seeds come from: a file, a hub set, or another source of the recipe."""
 
     file: str | None = None
+    """JSON (Lines), CSV, Parquet, Arrow or text, .gz or .zst too; a folder of them; a glob."""
+    hub: str | None = None
+    """A dataset of the hub, or a folder laid out as one, read as a stream."""
     from_: str | None = Field(None, alias="from")
+    """What that source kept: its seeds' columns, `text` and `from_id`."""
+    name: str | None = None
+    """The hub set's configuration."""
+    split: str = "train"
+    revision: str | None = None
+    """The hub set's commit or tag; without it a set that changes is not read again."""
+    as_: Literal["rows", "lines", "documents", "outline"] | None = Field(None, alias="as")
+    """A seed is a row (of a text file a line, of a folder's text files each), or, of an outline,
+    a unit; the suffix says where this does not."""
+    columns: dict[str, str] = {}
+    """seed's column: source's column, which may be a path such as messages.0.content. Where it is
+    given, no other column is read."""
+    first: int | dict[str, int] | None = None
+    """Characters to keep of `text`, or of each column named, cut between words."""
+    limit: int | None = Field(None, ge=1)
+    """Rows to read at most."""
+    bad_rows: Literal["stop", "skip"] = "stop"
+    """A row that cannot be read or lacks what the kind needs stops the build, or is counted."""
 
     @model_validator(mode="after")
     def _one(self) -> "Seeds":
-        if (self.file is None) == (self.from_ is None):
-            raise ValueError("name either a file or, with from, another source")
+        if sum(place is not None for place in (self.file, self.hub, self.from_)) != 1:
+            raise ValueError("name either a file or a hub set or, with from, another source")
+        if self.hub is None and (self.name or self.revision or "split" in self.model_fields_set):
+            raise ValueError("name, split and revision belong to a hub set")
+        if any(size < 1 for size in self.cuts.values()):
+            raise ValueError("first must be above 0")
         return self
+
+    @property
+    def cuts(self) -> dict[str, int]:
+        return {"text": self.first} if isinstance(self.first, int) else self.first or {}
+
+    @property
+    def shown(self) -> str:
+        return self.file or (f"hub set {self.hub}" if self.hub else f"samples of {self.from_}")
 
 
 class Generate(Block):
@@ -129,27 +161,16 @@ class Generate(Block):
     seeds: Seeds
     samples: int = Field(ge=1, le=10 * HUGE)
     knobs: dict[str, Any] = {}
-    vary: dict[str, dict[str | int | float, float] | tuple[str | int | float, ...]] = {}
-    """A knob and the values that its rows draw: a list (equal shares) or value: share."""
+    vary: dict[str, Any] = {}
+    """Knobs that differ from row to row, see flows/draws.py: lists, shares, {file: ...}, and
+    under `cross` knobs that are drawn together."""
+    per_prompt: int = Field(1, ge=1, le=HUGE)
+    """How often one prompt may be asked, each time with another request seed."""
     on_length: Literal["keep", "reject", "continue"] = "keep"
     """What becomes of a reply that is cut at max_tokens."""
     continuations: int = Field(2, ge=1)
     """How often `continue` asks for more of one reply."""
     sampling: SamplingChange = Field(default_factory=lambda: SamplingChange.model_validate({}))
-
-    def shares(self) -> dict[str, dict[str, float]]:
-        """Of each knob's values, written as JSON."""
-        return {
-            knob: {
-                json.dumps(value): share
-                for value, share in (
-                    values.items()
-                    if isinstance(values, dict)
-                    else dict.fromkeys(values, 1.0).items()
-                )
-            }
-            for knob, values in self.vary.items()
-        }
 
 
 class CurationStep(Block):

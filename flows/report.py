@@ -9,9 +9,12 @@ from rich.text import Text
 
 from data.errors import ShardmillError
 from data.parts import write_if_changed
+from flows.diversity import openings
 from flows.plan import Plan, Target
+from flows.prompting import DUPLICATE, duplicates
 from flows.stages import sample_parts
 
+PROMPTS = "prompts"
 PARSE = "parse"
 
 
@@ -48,13 +51,26 @@ def funnel(plan: Plan) -> pl.DataFrame:
     table = (
         pl.concat(tables).group_by("source", "stage", "reason").agg(pl.col("rows", "tokens").sum())
     )
+    table = pl.concat([table, _never_asked(plan, table)]).group_by("source", "stage", "reason")
+    table = table.agg(pl.col("rows", "tokens").sum())
     _check_sums(table)
-    order = {"asked": 0, PARSE: 1, "kept": 99}
+    order = {"asked": -1, PROMPTS: 0, PARSE: 1, "kept": 99}
     order |= {_label(plan, n): 2 + n for n in range(len(plan.steps))}
     sources = {source.name: n for n, source in enumerate(plan.sources)}
     return table.sort(
         pl.col("source").replace_strict(sources), pl.col("stage").replace_strict(order), "reason"
     )
+
+
+def _never_asked(plan: Plan, table: pl.DataFrame) -> pl.DataFrame:
+    """Prompts that were left out as duplicates: `asked` means asked for by the recipe."""
+    rows = [
+        {"source": source.name, "stage": stage, "reason": reason, "rows": lost, "tokens": 0}
+        for source in plan.sources
+        if (lost := duplicates(source))
+        for stage, reason in (("asked", None), (PROMPTS, DUPLICATE))
+    ]
+    return pl.DataFrame(rows, schema=table.schema)
 
 
 def _label(plan: Plan, step: int) -> str:
@@ -116,7 +132,7 @@ def show_account(plan: Plan) -> Table | None:
 def _lines(table: pl.DataFrame, sources: list[str]) -> list[list[str]]:
     lines = []
     steps = table.select("stage", "reason").unique(maintain_order=True).rows()
-    places = {"asked": (-1, ""), PARSE: (0, ""), "kept": (1000, "")}
+    places = {"asked": (-2, ""), PROMPTS: (-1, ""), PARSE: (0, ""), "kept": (1000, "")}
     steps.sort(key=lambda s: (places.get(s[0]) or (int(s[0].partition(" ")[0]), ""), s[1] or ""))
     for stage, reason in steps:
         here = table.filter(pl.col("stage").eq_missing(stage) & pl.col("reason").eq_missing(reason))
@@ -135,9 +151,12 @@ def _lines(table: pl.DataFrame, sources: list[str]) -> list[list[str]]:
 
 
 def write_report(plan: Plan) -> pl.DataFrame:
-    """`OUT/funnel.csv` and a card beside each output's shards; unchanged files stay."""
+    """`OUT/funnel.csv`, `OUT/openings.csv` and a card beside each output's shards; unchanged
+    files stay."""
     table = funnel(plan)
     write_if_changed(plan.out / "funnel.csv", table.write_csv().encode())
+    alike = pl.DataFrame(openings(plan))
+    write_if_changed(plan.out / "openings.csv", alike.write_csv().encode())
     for target in plan.targets:
         text = card(plan, target, table)
         write_if_changed(target.shards.folder / "README.md", text.encode())

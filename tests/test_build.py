@@ -230,8 +230,8 @@ def test_no_server_at_the_endpoint_is_named(write_recipe: Write, tmp_path: Path)
     ("lines", "says"),
     [
         ("", "holds no seeds"),
-        ('{"topic": "a", "category": "b"}\n', "seed 1 lacks 'focus'"),
-        ('{"topic": 5, "category": "b", "focus": ["c"]}\n', "seed 1 has no text as 'topic'"),
+        ('{"topic": "a", "category": "b"}\n', r"seeds.jsonl:1: the seed lacks 'focus'"),
+        ('{"topic": 5, "category": "b", "focus": ["c"]}\n', "the seed has no text as 'topic'"),
         ('{"topic": "a", "category": "b", "focus": "c"}\n', "has no list of texts .* as 'focus'"),
         ('{"topic": "a"}\nnot json\n', r"seeds.jsonl:2: is not JSON"),
         ("[1]\n", r"seeds.jsonl:1: is not a JSON object"),
@@ -256,7 +256,9 @@ def test_seeds_are_drawn_again_with_other_text_when_samples_exceed_them(
     (tmp_path / "seeds.jsonl").write_text(json.dumps(seed) + "\n")
     recipe = write_recipe(
         fake.url,
-        change=lambda r: r["generate"]["books"].update(seeds={"file": "seeds.jsonl"}, samples=5),
+        change=lambda r: r["generate"]["books"].update(
+            seeds={"file": "seeds.jsonl"}, samples=5, per_prompt=3
+        ),
     )
     plan = build(recipe, tmp_path / "out")
     texts = pl.read_parquet(plan.sources[0].samples.folder / "part-*.parquet")["text"]

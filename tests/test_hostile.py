@@ -49,8 +49,9 @@ def forge(path: Path) -> None:
 
 
 FILES = [
-    "stages/seeds.*/part-00000.parquet",
+    "stages/seeds.*/part-00000.arrow",
     "stages/prompts.books-*/part-00001.parquet",
+    "stages/prompts.books-*/digests-00001.parquet",
     "stages/completions.books-*/part-00001.parquet",
     "stages/samples.books-*/part-00001.parquet",
     "stages/samples.books-*/verdicts-00001.parquet",
@@ -63,6 +64,7 @@ FILES = [
     "shards/pretrain/manifest.json",
     "shards/pretrain/README.md",
     "funnel.csv",
+    "openings.csv",
 ]
 
 
