@@ -44,7 +44,7 @@ def read_seeds(source: Source, run: Runner = run_parts) -> None:
         rows = list(_seed_rows(source))
         fields = [schema.canonical(row).decode("utf-8", "replace") for row in rows]
         table = pa.table(
-            {"id": [schema.make_id(["seed", row]) for row in rows], "fields": fields},
+            {"id": [_seed_id(row) for row in rows], "fields": fields},
             schema=schema.SEEDS,
         )
         frame = pl.DataFrame(table).unique("id", keep="first", maintain_order=True)
@@ -55,9 +55,15 @@ def read_seeds(source: Source, run: Runner = run_parts) -> None:
     stage.finish(rows=stage.read(0).num_rows)
 
 
+def _seed_id(row: dict[str, Any]) -> int:
+    """Of a seed from an earlier generation it is that sample's id: so what a judge says of a
+    sample is found by `seed_id`."""
+    return int(row["from_id"], 16) if "from_id" in row else schema.make_id(["seed", row])
+
+
 def _seed_rows(source: Source) -> Iterator[dict[str, Any]]:
-    """The rows of a file, or what an earlier generation kept: its seed's columns, `text` and
-    `from_id`."""
+    """The rows of a file, or what an earlier generation kept: its seed's columns, `text`,
+    `messages` of a conversation, and `from_id`, the sample's id."""
     file = source.settings.seeds.file
     if file is not None:
         yield from read_json_lines(Path(file))
@@ -69,7 +75,13 @@ def _seed_rows(source: Source) -> Iterator[dict[str, Any]]:
         for row, seed in zip(samples.read(part).to_pylist(), seeds, strict=True):
             if row["id"] not in refused:
                 text = row["text"] or "\n\n".join(m["content"] for m in row["messages"])
-                yield {**json.loads(seed), "text": text, "from_id": schema.show_id(row["id"])}
+                turns = {"messages": row["messages"]} if row["messages"] else {}
+                yield {
+                    **json.loads(seed),
+                    **turns,
+                    "text": text,
+                    "from_id": schema.show_id(row["id"]),
+                }
 
 
 def check_seeds(source: Source) -> None:
@@ -100,13 +112,27 @@ def _wrong_value(value: Any, kind: type) -> str:
     if kind is list:
         plain = isinstance(value, list) and all(isinstance(v, (str, int, float)) for v in value)
         return "" if plain else "has no list of texts or numbers as"
+    if kind is dict:
+        return "" if _is_conversation(value) else "has no conversation as"
     return "" if isinstance(value, str) and value.strip() else "has no text as"
 
 
-def _described(needs: Mapping[str, type]) -> str:
-    return ", ".join(
-        f"{name} (a {'list' if kind is list else 'text'})" for name, kind in needs.items()
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(turn, dict)
+        and set(turn) == {"role", "content"}
+        and all(isinstance(part, str) for part in turn.values())
+        for turn in value
     )
+
+
+def _described(needs: Mapping[str, type]) -> str:
+    words: dict[type, str] = {
+        str: "a text",
+        list: "a list",
+        dict: "messages with role and content",
+    }
+    return ", ".join(f"{name} ({words[kind]})" for name, kind in needs.items())
 
 
 def render_prompts(source: Source, seed: int, part_rows: int, run: Runner = run_parts) -> None:
