@@ -44,7 +44,7 @@ def read_seeds(source: Source, run: Runner = run_parts) -> None:
         rows = list(_seed_rows(source))
         fields = [schema.canonical(row).decode("utf-8", "replace") for row in rows]
         table = pa.table(
-            {"id": [_seed_id(row) for row in rows], "fields": fields},
+            {"id": [schema.make_id(["seed", row]) for row in rows], "fields": fields},
             schema=schema.SEEDS,
         )
         frame = pl.DataFrame(table).unique("id", keep="first", maintain_order=True)
@@ -53,12 +53,6 @@ def read_seeds(source: Source, run: Runner = run_parts) -> None:
     stage.begin()
     run(stage.name, work, [0])
     stage.finish(rows=stage.read(0).num_rows)
-
-
-def _seed_id(row: dict[str, Any]) -> int:
-    """Of a seed from an earlier generation it is that sample's id: so what a judge says of a
-    sample is found by `seed_id`."""
-    return int(row["from_id"], 16) if "from_id" in row else schema.make_id(["seed", row])
 
 
 def _seed_rows(source: Source) -> Iterator[dict[str, Any]]:
@@ -173,7 +167,7 @@ def _prompt(
     fields = json.loads(row["fields"])
     return {
         "id": schema.make_id([*made_by, knobs]),
-        "seed_id": row["id"],
+        "seed_id": int(fields["from_id"], 16) if "from_id" in fields else row["id"],
         "seed_text": kind.topic(fields),
         "topic": str(fields.get("category") or kind.topic(fields)),
         "format": kind.format(),

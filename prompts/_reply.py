@@ -34,7 +34,7 @@ _HEAD = (
     (
         "label",
         re.compile(
-            r"\A\s*(?:\*\*|#+ *)?(?:title|story|response|answer|text|lesson|post):\s*",
+            r"\A\s*(?:\*\*|#+ *)?(?:title|story|response|answer|text|lesson|post):(?:\*\*)?\s*",
             re.IGNORECASE,
         ),
     ),

@@ -48,9 +48,9 @@ class RoleplayPersona(TaskKind):
     def _ask(self, seed: Seed) -> str:
         return (
             f"{seed['name']} is {seed['persona']}. Manner: {seed['manner']}. The user comes for "
-            f"this: {seed['scenario']}.\nWrite the conversation between the user and {seed['name']}: "
-            f"{2 * self.turns} lines, by turns, the user first. Begin each line with User: or "
-            f"{seed['name']}: and let {seed['name']} stay in character."
+            f"this: {seed['scenario']}.\nWrite the conversation between the user and "
+            f"{seed['name']}: {2 * self.turns} lines, by turns, the user first. Begin each line "
+            f"with User: or {seed['name']}: and let {seed['name']} stay in character."
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:

@@ -13,7 +13,7 @@ from prompts._text import listed
 
 SEED = {
     "unit": "Loops over files",
-    "course": "Python for beginners",
+    "book": "Python for beginners",
     "chapter": "Files",
     "covered": ["Opening a file", "Reading one line"],
     "reference": "A file object gives its lines one after the other.",
@@ -24,7 +24,8 @@ class TextbookUnit(TaskKind):
     """A unit of a textbook's outline, building on the units before it, with a reference or not."""
 
     NEEDS: ClassVar[Mapping[str, type]] = {"unit": str}
-    """A seed may also have `course`, `chapter`, `points`, `covered` (lists) and `reference`."""
+    """What `as: outline` gives; a seed may also have its `book`, `chapter`, `section`, `focus`,
+    `covered` (the units before it) and `reference`."""
     TAG: ClassVar[str | None] = "Textbook"
 
     audience: Audience = "college"
@@ -36,8 +37,8 @@ class TextbookUnit(TaskKind):
     """The length that is asked for."""
 
     def messages(self, seed: Seed) -> list[Message]:
-        place = ", ".join(str(seed[key]) for key in ("course", "chapter") if seed.get(key))
-        points = listed(seed.get("points") or [])
+        place = ", ".join(str(seed[key]) for key in ("book", "chapter", "section") if seed.get(key))
+        points = listed(seed.get("focus") or [])
         before = list(seed.get("covered") or [])
         covered = listed(before[max(0, len(before) - self.covered) :])
         reference = str(seed.get("reference") or "")[: self.reference_characters]
