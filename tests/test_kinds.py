@@ -44,7 +44,7 @@ def test_the_values_of_a_knob_ask_for_other_things_not_in_other_words(name: str,
         for value in typing.get_args(kind.model_fields[knob].annotation)
     }
     for one, other in itertools.combinations(asked, 2):
-        assert len(asked[one] - asked[other]) >= 6, (one, other)
+        assert len(asked[one] ^ asked[other]) >= 12, (one, other)
 
 
 def test_seeds_of_one_kind_are_asked_to_begin_in_different_ways() -> None:
@@ -185,6 +185,8 @@ def preambles_and_odd_verdicts(body: dict[str, Any], before: int) -> web.Respons
         content = ["five out of five", '{"score": 5}', None][body["seed"] % 3]
     elif "section of a textbook" in body["messages"][-1]["content"]:
         content = f"Sure, here it is:\n\nThe lake number {body['seed']} is cold. It is"
+    elif "Write the next message of the user" in body["messages"][-1]["content"]:
+        content = f"User: Does that hold for lake {body['seed']}?"
     if content is None:
         return None
     choice = {"message": {"content": content}, "finish_reason": "stop"}
