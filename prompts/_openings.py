@@ -5,11 +5,8 @@ from collections.abc import Sequence
 from data import schema
 from prompts import Seed
 
-NO_CLICHES = (
-    'No title and no stock phrase such as "In today\'s world", "Have you ever wondered" or '
-    '"Once upon a time".'
-)
-"""For kinds of running prose."""
+NO_CLICHES = "No title, no greeting, no introduction and no stock phrase: go straight to it."
+"""For kinds of running prose. No phrase is named: small models begin with what is named."""
 
 FACTUAL = (
     "Begin with a definition in one sentence.",

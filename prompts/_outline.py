@@ -13,7 +13,7 @@ _TITLE = re.compile(r"\d+[.)] +(.+)")
 
 def outline_schema(units: int) -> dict[str, Any]:
     """The JSON schema of two to `units` units, each with a title and two to four points."""
-    short = {"type": "string", "minLength": 3, "maxLength": 120}
+    short = {"type": "string", "minLength": 3, "maxLength": 80}
     points = {"type": "array", "items": short, "minItems": 2, "maxItems": 4}
     unit = {
         "type": "object",

@@ -17,7 +17,7 @@ SHOWN = 200
 
 _DECLINED = re.compile(
     r"\A\W*(?:i['’]m sorry|i am sorry|sorry,|i can(?:no|['’])t|i(?: a|['’])m unable|as an ai\b)"
-    r"|\b(?:as an ai (?:language )?model|i(?:['’]m| am) an ai\b)",
+    r"|\b(?:as an ai (?:language )?model|(?:i(?:['’]m| am)|you are) an? (?:helpful )?ai\b)",
     re.IGNORECASE,
 )
 _HEAD = (

@@ -29,11 +29,13 @@ def cut_last_line(text: str) -> tuple[str, str]:
     return head.rstrip(), last
 
 
-def too_little(text: str, min_turns: int) -> Refusal | None:
-    """Whether fewer than two people speak, fewer than `min_turns` times."""
+def wrong_speakers(text: str, min_turns: int, most: int) -> Refusal | None:
+    """Whether fewer than two people speak, or more than `most`, or fewer than `min_turns` times."""
     speakers = [speaker for speaker, _ in speeches(text)]
     if len(speakers) < min_turns:
         return Refusal("too_few_turns", f"{len(speakers)} spoken lines, {min_turns} wanted")
     if len(set(speakers)) < 2:
         return Refusal("one_speaker", speakers[0])
+    if len(set(speakers)) > most:
+        return Refusal("too_many_speakers", ", ".join(dict.fromkeys(speakers))[:200])
     return None

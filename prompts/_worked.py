@@ -9,7 +9,9 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _ANSWER = re.compile(r"^\W*(?:final )?answer\b\W*\w", re.IGNORECASE | re.MULTILINE)
-_AFTER = re.compile(r"\n\s*\W*(?:problem|puzzle|question)\b(?:\s*\d+)?\W*:", re.IGNORECASE)
+_AFTER = re.compile(
+    r"\n\s*\W*(?:problem|puzzle|question|reason(?:ing)?|solution)\b(?:\s*\d+)?\W*:", re.IGNORECASE
+)
 
 
 def check_worked(text: str, *, number: bool) -> Refusal | None:

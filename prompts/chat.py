@@ -22,7 +22,7 @@ FIRST = (
 )
 FURTHER = (
     "And what about this: {}?",
-    "How does {} come into it?",
+    "Where does this come in: {}?",
     "You did not mention {}. Does it matter here?",
     "Could you give me an example for this: {}?",
     "I still do not see this point: {}.",

@@ -5,8 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, user
-from prompts._openings import FACTUAL, NO_CLICHES, pick
+from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
 from prompts._reply import clean
 from prompts._text import python_blocks
 
@@ -18,6 +17,24 @@ READERS = {
     "hard": "The readers program daily: compare the solution with another one by time, memory and "
     "clarity.",
 }
+SHOWN = {
+    "signature": "def is_even(number: int) -> bool:",
+    "task": "Return whether the number can be divided by two.",
+    "area": "numbers",
+    "level": "easy",
+}
+EXAMPLE = """A list of house numbers has to be split into the two sides of a street. For that we \
+ask of each number what is left when it is divided by two.
+
+```python
+def is_even(number: int) -> bool:
+    return number % 2 == 0
+```
+
+The operator % gives the rest of a division. For 14 the rest is 0, so the comparison is True; for \
+9 it is 1, so it is False.
+
+The call is_even(14) returns True. Zero counts as even too, since nothing is left over."""
 SEED = {"signature": "def twice(x: int) -> int:", "task": "Return x times two.", "area": "numbers"}
 
 
@@ -34,13 +51,16 @@ class CodeTextbook(TaskKind):
     """Fewer words beside the code than this refuse the reply."""
 
     def messages(self, seed: Seed) -> list[Message]:
-        return user(
+        return user(self._ask(SHOWN)) + assistant(EXAMPLE) + user(self._ask(seed))
+
+    def _ask(self, seed: Seed) -> str:
+        return (
             f"Write a section of a Python textbook, chapter {seed['area']}, around this function:"
             f"\n\n{seed['signature']}\n{seed['task']}\n\n"
-            "First one paragraph on the problem and where it turns up. Then the whole function in "
-            "one Python code block. Then two paragraphs: how the code works, and one example call "
-            f"with its result. {READERS.get(str(seed.get('level')), READERS['medium'])} "
-            f"About {self.words} words beside the code. {pick(FACTUAL, seed)} {NO_CLICHES}"
+            "First a paragraph on the problem and where it turns up, then the whole function in "
+            "one Python code block, then a paragraph on how it works and one on an example call. "
+            f"{READERS.get(str(seed.get('level')), READERS['medium'])} About {self.words} words "
+            "beside the code, no headings."
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:

@@ -45,8 +45,8 @@ class Continuation(TaskKind):
     def follow_up(self, seed: Seed, turns: list[Message]) -> str | None:
         if len(turns) % 4 == 1:
             return (
-                "Now write the assistant's answer to that message, in no more than 120 words. "
-                "Write only the answer."
+                "You are the assistant. Answer this message of the user's, in no more than 120 "
+                f"words, and repeat nothing:\n\n{turns[-1]['content']}"
             )
         if len(turns) >= 4 * self.turns - 1:
             return None

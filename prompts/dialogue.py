@@ -7,7 +7,7 @@ from pydantic import Field
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
 from prompts._reply import clean
-from prompts._speech import cut_last_line, too_little
+from prompts._speech import cut_last_line, wrong_speakers
 from prompts._text import in_sentence
 
 PAIRS = {
@@ -60,7 +60,7 @@ class Dialogue(TaskKind):
         if isinstance(found, Refusal):
             return found
         found = found.cut("unfinished", cut_last_line)
-        return too_little(found.text, self.min_turns) or found.draft()
+        return wrong_speakers(found.text, self.min_turns, 2) or found.draft()
 
     def format(self) -> str:
         return f"dialogue_{self.pair}"

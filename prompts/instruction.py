@@ -56,8 +56,8 @@ class Instruction(TaskKind):
         if len(turns) > 1:
             return None
         return (
-            "Now answer that message: helpful, concrete and to the point, in no more than 150 "
-            "words. Write only the answer."
+            "You are the assistant. Answer this message with concrete help, in no more than 150 "
+            f"words:\n\n{turns[0]['content']}"
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
@@ -68,7 +68,8 @@ class Instruction(TaskKind):
         instruction = user_message(messages[1]["content"], asked, seed)
         if isinstance(instruction, Refusal):
             return instruction
-        answer = clean(messages[3]["content"], seed, [messages[2]])
+        said = {**seed, "said": messages[1]["content"]}
+        answer = clean(messages[3]["content"], said, [messages[2]])
         if isinstance(answer, Refusal):
             return answer
         if answer.text.casefold() == instruction.casefold():

@@ -36,11 +36,10 @@ class KhanLesson(TaskKind):
         return user(
             f"Give a lesson on {in_sentence(str(seed['topic']))} ({seed['category']}). Explain:\n"
             f"{listed(seed['focus'])}\n{known}"
-            "Talk to the learner as you and to both of you as we. Work through one example "
-            "aloud, one thought at a time, and say what you are looking at. Then ask the learner "
-            "one question on a new case and, after it, give the answer with its reason. "
             f"{LEVELS.get(str(seed.get('level')), LEVELS['high_school'])} "
-            f"About {self.words} words in paragraphs. {pick(FACTUAL, seed)} {NO_CLICHES}"
+            f"About {self.words} words in paragraphs. {pick(FACTUAL, seed)} {NO_CLICHES} "
+            "Talk to the learner as you. Work through one example aloud, one thought at a time. "
+            "Then ask the learner one question on a new case, and answer it."
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:

@@ -27,7 +27,8 @@ def _ask(seed: Seed) -> str:
     return (
         f"Write one logic puzzle. Form: {seed['form']}. Setting: {seed['setting']}. "
         f"Difficulty: {seed['level']}. {LEVELS.get(str(seed['level']), LEVELS['medium'])} "
-        "Then reason step by step, each step from a clue or from an earlier step, and give the "
+        "End it with a question. Then reason step by step, each step from a clue or from an "
+        "earlier step, and give the "
         "answer."
     )
 

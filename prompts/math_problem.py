@@ -24,9 +24,9 @@ SEED = {"text": "The ferry takes 3 cars and 4 bikes.", "topic": "ferries"}
 def _ask(document: str) -> str:
     return (
         f"Document:\n{document}\n\n"
-        "Turn the document into one word problem: take things and numbers from it, and add the "
-        "numbers that are missing. Ask one question. Then solve it, one calculation a line, and "
-        "give the final number. Output only the problem, the solution and the answer."
+        "Write one word problem on something that this document tells, with two or three numbers "
+        "and one question that begins with How. "
+        "Then solve it, one calculation a line, and give the final number."
     )
 
 

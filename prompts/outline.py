@@ -6,9 +6,20 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, user
+from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
 from prompts._outline import check_units, outline_schema, write_outline
 
+SHOWN = {"course": "Keeping bees", "subject": "farming", "level": "beginners"}
+EXAMPLE = json.dumps(
+    {
+        "units": [
+            {"title": "The colony", "points": ["queen, workers, drones", "a year in the hive"]},
+            {"title": "Hives and tools", "points": ["kinds of hives", "smoker and frame lifter"]},
+            {"title": "Swarms", "points": ["why bees swarm", "queen cells", "dividing a colony"]},
+            {"title": "Honey", "points": ["when a comb is ripe", "spinning and storing"]},
+        ]
+    }
+)
 SEED = {"course": "Ice", "subject": "physics", "level": "college", "audience": "geologists"}
 
 
@@ -22,13 +33,16 @@ class Outline(TaskKind):
     """The number of units that is asked for."""
 
     def messages(self, seed: Seed) -> list[Message]:
+        return user(self._ask(SHOWN)) + assistant(EXAMPLE) + user(self._ask(seed))
+
+    def _ask(self, seed: Seed) -> str:
         level = f" The level is {seed['level']}." if seed.get("level") else ""
         readers = f" It is for {seed['audience']}." if seed.get("audience") else ""
-        return user(
+        return (
             f'Plan the course "{seed["course"]}" in {seed["subject"]}.{level}{readers}\n'
-            f"Give {self.units} units in teaching order as JSON: a list under the key units, each "
-            "with a title and two to four points that name facts, terms or steps. No unit on "
-            "exams, projects or reviews."
+            f"Give {self.units} units in teaching order as JSON, each with a short title and two "
+            "to four points that name facts, terms or steps. Each title and point is new. No unit "
+            "on exams, projects or reviews."
         )
 
     def reply_schema(self) -> dict[str, Any]:

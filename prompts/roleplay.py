@@ -7,7 +7,7 @@ from pydantic import Field
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
 from prompts._reply import clean
-from prompts._speech import cut_last_line, too_little
+from prompts._speech import cut_last_line, wrong_speakers
 from prompts._text import listed
 
 SHOWN = {
@@ -55,7 +55,7 @@ class Roleplay(TaskKind):
         found = found.cut("unfinished", cut_last_line)
         if "Odile" in found.text or "Bram" in found.text:
             return Refusal("copies_the_example")
-        problem = too_little(found.text, self.min_turns)
+        problem = wrong_speakers(found.text, self.min_turns, len(seed["characters"]) + 1)
         return problem or found.draft(f"Scene: {seed['scene']}\n\n{found.text}")
 
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
@@ -80,6 +80,11 @@ class Roleplay(TaskKind):
             seed=SEED,
             reply="Ana: Salt.\nAna: Pepper.\nAna: Oil.\nAna: Done.",
             refused="one_speaker",
+        ),
+        Example(
+            seed=SEED,
+            reply="Ana: Salt.\nBo: No.\nCy: Why?\nDan: Oil.",
+            refused="too_many_speakers",
         ),
         Example(
             seed=SEED,

@@ -1,33 +1,45 @@
-"""A conversation of several turns between a user and a persona."""
+"""A conversation of several turns with a persona that the model plays."""
 
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
 
-from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
-from prompts._reply import clean
-from prompts._speech import cut_last_line, speeches
+from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, user
+from prompts._openings import pick
+from prompts._turns import clean_answers
 
-SHOWN = {
-    "name": "Tamsin",
-    "persona": "a lock keeper on a slow canal, forty years in the same cottage",
-    "manner": "unhurried, compares everything with water",
-    "scenario": "getting a boat into a lock that seems too short",
-}
-EXAMPLE = """User: Hello? My boat is stuck at your gate. It is too long, I think.
-Tamsin: Nothing is too long, it only lies the wrong way. Turn her a little, as the current would.
-User: I tried. The back end hits the wall.
-Tamsin: Then pull up the fenders; they take a hand's width on each side. Water finds its way.
-User: It moved! But it is still tight.
-Tamsin: Tight is fine. I let the water in slowly, you keep her in the middle with the pole."""
+FIRST = (
+    "They told me that you are the one to ask. It is about {}.",
+    "Hello {name}. I need help with {}.",
+    "I have never done this before: {}. Where do I begin?",
+    "Do you have a minute? I am thinking about {}.",
+    "{name}, what would you do in my place? It is about {}.",
+    "My problem is {}, and I have until tomorrow.",
+    "Everybody tells me something else about {}. What do you say?",
+    "I tried it alone and failed. I mean {}.",
+)
+FURTHER = (
+    "I tried something like that, and it did not work. What else is there?",
+    "Why would you do it that way?",
+    "Which mistake do people make most often?",
+    "Tell me of a time when it went wrong for you.",
+    "How will I know that it is done?",
+    "And if I have only half the time?",
+    "That sounds expensive. Can it be done with what I have at home?",
+    "Who taught you that?",
+    "What should I do first when I am home?",
+    "I am not sure that I understood. Can you say it another way?",
+)
 SEED = {"name": "Ilo", "persona": "a baker", "manner": "dry", "scenario": "buying bread"}
-CARD = "You are Ilo: a baker. Manner: dry. The user comes for this: buying bread."
+CARD = (
+    "You are Ilo, a baker. You speak like this: dry. The user comes to you for buying bread. Stay "
+    "in character, answer in two to four sentences, and never say that you are an assistant."
+)
 
 
 class RoleplayPersona(TaskKind):
-    """A conversation of several turns with a persona, its card as the system message."""
+    """A conversation of several turns with a persona, whose card is the system message."""
 
     NEEDS: ClassVar[Mapping[str, type]] = {
         "name": str,
@@ -37,57 +49,35 @@ class RoleplayPersona(TaskKind):
     }
     TAG: ClassVar[str | None] = "Roleplay"
 
-    turns: int = Field(3, ge=1, le=12)
-    """How often each of the two speaks in the conversation that is asked for."""
-    min_turns: int = Field(2, ge=1)
-    """Fewer answers of the persona's than this refuse the reply."""
+    turns: int = Field(3, ge=1, le=8)
+    """How often the user speaks."""
 
     def messages(self, seed: Seed) -> list[Message]:
-        return user(self._ask(SHOWN)) + assistant(EXAMPLE) + user(self._ask(seed))
-
-    def _ask(self, seed: Seed) -> str:
-        return (
-            f"{seed['name']} is {seed['persona']}. Manner: {seed['manner']}. The user comes for "
-            f"this: {seed['scenario']}.\nWrite the conversation between the user and "
-            f"{seed['name']}: {2 * self.turns} lines, by turns, the user first. Begin each line "
-            f"with User: or {seed['name']}: and let {seed['name']} stay in character."
+        card = (
+            f"You are {seed['name']}, {seed['persona']}. You speak like this: {seed['manner']}. "
+            f"The user comes to you for {seed['scenario']}. Stay in character, answer in two to "
+            "four sentences, and never say that you are an assistant."
         )
+        first = pick(FIRST, seed).format(seed["scenario"], name=seed["name"])
+        return [{"role": "system", "content": card}, *user(first)]
+
+    def follow_up(self, seed: Seed, turns: list[Message]) -> str | None:
+        asked = len(turns) // 2
+        if asked >= self.turns - 1:
+            return None
+        said = {turn["content"] for turn in turns}
+        return pick([text for text in FURTHER if text not in said], seed, f"further {asked}")
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
-        found = clean(reply, seed, self.messages(seed), unfinished="keep")
+        answer = {"role": "assistant", "content": reply}
+        return self.parse_exchange([self.messages(seed)[-1], answer], seed)
+
+    def parse_exchange(self, messages: list[Message], seed: Seed) -> Draft | Refusal:
+        card = self.messages(seed)[0]
+        found = clean_answers(messages)
         if isinstance(found, Refusal):
             return found
-        found = found.cut("unfinished", cut_last_line)
-        name = str(seed["name"])
-        if name != SHOWN["name"] and SHOWN["name"] in found.text:
-            return Refusal("copies_the_example")
-        turns = self._turns(found.text, name)
-        answers = [turn["content"] for turn in turns if turn["role"] == "assistant"]
-        if len(answers) < self.min_turns:
-            return Refusal("too_few_turns", f"{len(answers)} answers, {self.min_turns} wanted")
-        if len({answer.casefold() for answer in answers}) < len(answers):
-            return Refusal("repeats_an_answer")
-        card = (
-            f"You are {name}: {seed['persona']}. Manner: {seed['manner']}. "
-            f"The user comes for this: {seed['scenario']}."
-        )
-        return found.draft(messages=[{"role": "system", "content": card}, *turns])
-
-    def _turns(self, text: str, name: str) -> list[Message]:
-        """User and persona by turns, from the user's first line to the persona's last; lines of
-        one speaker in a row are one turn."""
-        first = re.findall(r"\w+", name.lower())
-        turns: list[Message] = []
-        for speaker, said in speeches(text):
-            known = set(re.findall(r"\w+", speaker.lower()))
-            role = "assistant" if known & set(first) else "user" if "user" in known else ""
-            if not role or not said or (not turns and role == "assistant"):
-                continue
-            if turns and turns[-1]["role"] == role:
-                turns[-1] = {"role": role, "content": f"{turns[-1]['content']}\n{said}"}
-            else:
-                turns.append({"role": role, "content": said})
-        return turns[: len(turns) - len(turns) % 2]
+        return Draft(messages=(card, *found.messages), meta=found.meta)
 
     def topic(self, seed: Seed) -> str:
         return str(seed["persona"])
@@ -95,33 +85,38 @@ class RoleplayPersona(TaskKind):
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
         Example(
             seed=SEED,
-            knobs={"min_turns": 1},
-            reply="User: A loaf, please.\nIlo: Sold out.\nUser: Then a roll.\nIlo: Take",
+            knobs={"turns": 1},
+            reply="Bread is round here. You eat it. Then you",
             messages=(
                 {"role": "system", "content": CARD},
-                {"role": "user", "content": "A loaf, please."},
+                {"role": "user", "content": "I tried it alone and failed. I mean buying bread."},
+                {"role": "assistant", "content": "Bread is round here. You eat it."},
+            ),
+            meta={"stripped": [{"rule": "unfinished", "text": "Then you", "turn": "1"}]},
+        ),
+        Example(
+            seed=SEED,
+            knobs={"turns": 2},
+            reply="Sold out.",
+            replies=("Come back at six.",),
+            messages=(
+                {"role": "system", "content": CARD},
+                {"role": "user", "content": "I tried it alone and failed. I mean buying bread."},
                 {"role": "assistant", "content": "Sold out."},
+                {"role": "user", "content": "How will I know that it is done?"},
+                {"role": "assistant", "content": "Come back at six."},
             ),
         ),
         Example(
             seed=SEED,
-            knobs={"min_turns": 1},
-            reply="Ilo: Next!\n**User:** Two rolls.\nQuick.\n**Ilo** (sighs): Here.",
-            messages=(
-                {"role": "system", "content": CARD},
-                {"role": "user", "content": "Two rolls.\nQuick."},
-                {"role": "assistant", "content": "Here."},
-            ),
-        ),
-        Example(seed=SEED, reply="User: Bread?\nIlo: No.", refused="too_few_turns"),
-        Example(
-            seed=SEED,
-            reply="User: Bread?\nIlo: No.\nUser: Rolls?\nIlo: No.",
+            knobs={"turns": 2},
+            reply="Sold out.",
+            replies=("Sold out.",),
             refused="repeats_an_answer",
         ),
         Example(
             seed=SEED,
-            reply="User: Bread?\nTamsin: Water finds its way.",
-            refused="copies_the_example",
+            reply="Hello! I am an AI and cannot sell bread.",
+            refused="model_declined",
         ),
     )

@@ -15,12 +15,14 @@ SHOWN = (
     "The new tram line opens in May. It has 14 stops and runs every ten minutes until midnight. "
     "The old one had 9 stops and ran every quarter of an hour until eleven."
 )
-EXAMPLE = """| Line | Stops | Minutes between trams | Last tram |
-|---|---|---|---|
-| new | 14 | 10 | midnight |
-| old | 9 | 15 | eleven |
+EXAMPLE = """| What | Fact |
+|---|---|
+| opening of the line | May |
+| stops of the new line | 14, five more than before |
+| wait for a tram | ten minutes in place of fifteen |
+| last tram | midnight |
 
-The new line has more stops, runs more often and later."""
+Trams run more often and longer than before."""
 _RULE = re.compile(r"\|?(?:\s*:?-{2,}:?\s*\|)+\s*(?::?-{2,}:?\s*)?")
 SEED = {"text": "The ferry takes 3 cars and 4 bikes. The bus takes 2 bikes.", "topic": "ferries"}
 
@@ -28,9 +30,9 @@ SEED = {"text": "The ferry takes 3 cars and 4 bikes. The bus takes 2 bikes.", "t
 def _ask(document: str) -> str:
     return (
         f"Document:\n{document}\n\n"
-        "Put the facts of the document into one table with a header: a row for each thing, a "
-        "column for each property, a cell with a few words. Then say in one or two sentences "
-        "what the table shows. Output only the table and these sentences."
+        "Put the facts of the document into one table with a header and four or five rows, a few "
+        "words in each cell. Then say in one sentence what the table shows. Output only the table "
+        "and this sentence."
     )
 
 

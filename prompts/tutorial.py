@@ -25,10 +25,9 @@ class Tutorial(TaskKind):
     def messages(self, seed: Seed) -> list[Message]:
         return user(
             f"Document:\n{seed['text']}\n\n"
-            f"Rewrite the document as a tutorial for a beginner: one sentence on what they will "
-            f"be able to do, then {self.steps} numbered steps (1., 2., 3., ...). Each step says "
-            "what to do or to look at, and why, with the facts of the document. "
-            "Output only the tutorial."
+            f"List {self.steps} numbered steps (1., 2., 3., ...) that lead a beginner through what "
+            "this document says. Each step is two sentences: what to do or to look at, and why, "
+            "with a fact of the document. Output only the steps."
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:

@@ -54,7 +54,8 @@ def test_a_kinds_prompt_holds_what_it_needs_of_the_seed(name: str, example: Exam
     messages = kind.messages(example.seed)
     assert messages[-1]["role"] == "user"
     assert all(set(message) == {"role", "content"} for message in messages)
-    asked = messages[-1]["content"].lower()
+    last = next((n for n, m in reversed(list(enumerate(messages))) if m["role"] == "assistant"), -1)
+    asked = "\n".join(message["content"] for message in messages[last + 1 :]).lower()
     for column in kind.NEEDS:
         value = example.seed[column]
         for item in value if isinstance(value, list) else [value]:
