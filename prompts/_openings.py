@@ -1,9 +1,12 @@
 """How texts begin. Asked alike, a model begins alike: each seed draws one way from a list."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from data import schema
 from prompts import Seed
+
+T = TypeVar("T")
 
 NO_CLICHES = "No title, no greeting, no introduction and no stock phrase: go straight to it."
 """For kinds of running prose. No phrase is named: small models begin with what is named."""
@@ -30,6 +33,6 @@ NARRATED = (
 )
 
 
-def pick(options: Sequence[str], seed: Seed, what: str = "opening") -> str:
+def pick(options: Sequence[T], seed: Seed, what: str = "opening") -> T:
     """One of the options, always the same for a seed."""
     return options[int(schema.draw("pick", what, dict(seed)) * len(options))]

@@ -3,22 +3,15 @@
 import re
 
 from prompts import Draft, Message, Refusal, Seed
-from prompts._reply import clean, declines
+from prompts._reply import clean
 
-_LABEL = re.compile(
-    r"\A\W*(?:(?:the )?user(?:'s)?(?: request| message| next message)?|request|message|"
-    r"instruction)\W*:\s*",
-    re.IGNORECASE,
-)
-_ANSWER = re.compile(r"\n\s*\W{0,3}(?:assistant|answer|response)\W{0,3}:", re.IGNORECASE)
-QUOTES = "\"“”' "
+_SPEAKER = re.compile(r"^[*_# ]*(user|assistant)[*_ ]*:[*_ ]*", re.IGNORECASE | re.MULTILINE)
 LONGEST = 120
 """Words of a user's message at most: what is longer is an answer."""
 
 
 def clean_answers(messages: list[Message]) -> Draft | Refusal:
-    """A conversation with its answers cleaned, each against the message before it; answers that
-    are cut at their end are so only in the last turn."""
+    """A conversation with its answers cleaned."""
     turns: list[Message] = []
     stripped: list[dict[str, str]] = []
     for number, message in enumerate(messages):
@@ -36,19 +29,25 @@ def clean_answers(messages: list[Message]) -> Draft | Refusal:
     return Draft(messages=tuple(turns), meta={"stripped": stripped} if stripped else {})
 
 
-def user_message(reply: str, asked: list[Message], seed: Seed) -> str | Refusal:
-    """What a model wrote in a user's name, without labels, quotes and an answer behind it."""
-    if declines(reply):
-        return Refusal("model_declined")
-    text = _ANSWER.split(_LABEL.sub("", reply.strip(), count=1), maxsplit=1)[0]
-    found = clean(text, seed, asked, unfinished="keep")
+def written_turns(
+    reply: str, seed: Seed, asked: list[Message], pairs: int
+) -> list[Message] | Refusal:
+    """`pairs` messages of a user's with their answers, from lines that begin with User: and
+    Assistant:. What follows them is another conversation and is left out."""
+    found = clean(reply, seed, asked, unfinished="keep")
     if isinstance(found, Refusal):
         return found
-    text = _LABEL.sub("", found.text, count=1).strip()
-    if text[:1] in QUOTES and text[-1:] in QUOTES:
-        text = text.strip(QUOTES)
-    if len(text.split()) < 3:
-        return Refusal("no_user_message", text)
-    if len(text.split()) > LONGEST:
-        return Refusal("long_user_message", f"{len(text.split())} words")
-    return text
+    parts = _SPEAKER.split(found.text)
+    said = list(zip(parts[1::2], parts[2::2], strict=True))[: 2 * pairs]
+    turns = [{"role": role.lower(), "content": text.strip().strip('"')} for role, text in said]
+    roles = [turn["role"] for turn in turns]
+    if len(turns) < 2 * pairs or roles != ["user", "assistant"] * pairs:
+        return Refusal("no_turns", ", ".join(roles) or found.text[:200])
+    for turn in turns[::2]:
+        if not 3 <= len(turn["content"].split()) <= LONGEST:
+            return Refusal("no_user_message", turn["content"][:200])
+    if {turn["content"].casefold() for turn in turns[::2]} & {
+        turn["content"].casefold() for turn in turns[1::2]
+    }:
+        return Refusal("repeats_the_user")
+    return turns

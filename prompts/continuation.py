@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, user
+from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
 from prompts._openings import pick
-from prompts._turns import clean_answers, user_message
+from prompts._turns import clean_answers, written_turns
 
 MOVES = (
     "asks for an example of the last point",
@@ -17,6 +17,11 @@ MOVES = (
     "asks how to do it with less time or money",
     "asks what happens in the opposite case",
 )
+SHOWN = """User: How often should I water a cactus?
+Assistant: Every two or three weeks in summer, and hardly at all in winter."""
+EXAMPLE = """User: Mine stands over the heater in winter. Does that change anything?
+Assistant: Yes, it dries out there. Give it a few spoonfuls once a month, or better, move it to a \
+cool window, where it can rest."""
 SEED = {
     "messages": [
         {"role": "user", "content": "Why does ice float?"},
@@ -36,41 +41,25 @@ class Continuation(TaskKind):
     """How much of the end of the conversation the prompt shows."""
 
     def messages(self, seed: Seed) -> list[Message]:
-        shown = "\n\n".join(f"{t['role'].title()}: {t['content']}" for t in seed["messages"])
-        return user(
-            f"Here is a conversation.\n\n{shown[-self.characters :]}\n\nWrite the next message of "
-            f"the user, who {pick(MOVES, seed)}. One or two sentences, only the user's message."
+        told = "\n".join(f"{t['role'].title()}: {t['content']}" for t in seed["messages"])
+        shown = user(self._ask(SHOWN, MOVES[2], 1)) + assistant(EXAMPLE)
+        return shown + user(self._ask(told[-self.characters :], pick(MOVES, seed), self.turns))
+
+    def _ask(self, told: str, move: str, turns: int) -> str:
+        more = f" Then go on until each has spoken {turns} times." if turns > 1 else ""
+        return (
+            f"Here is a conversation.\n\n{told}\n\nContinue it: the user {move}, in one or two "
+            f"sentences, and the assistant answers.{more} Begin with User: and Assistant:"
         )
 
-    def follow_up(self, seed: Seed, turns: list[Message]) -> str | None:
-        if len(turns) % 4 == 1:
-            return (
-                "You are the assistant. Answer this message of the user's, in no more than 120 "
-                f"words, and repeat nothing:\n\n{turns[-1]['content']}"
-            )
-        if len(turns) >= 4 * self.turns - 1:
-            return None
-        move = pick(MOVES, seed, f"move {len(turns)}")
-        return f"Now write the user's next message: the user {move}. Only the message."
-
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
-        return Refusal("no_answer", "the exchange ended after the user's message")
-
-    def parse_exchange(self, messages: list[Message], seed: Seed) -> Draft | Refusal:
-        turns = [dict(turn) for turn in seed["messages"]]
-        said = {turn["content"].strip().casefold() for turn in turns}
-        for at in range(0, len(messages) - 3, 4):
-            question = user_message(messages[at + 1]["content"], [messages[at]], seed)
-            if isinstance(question, Refusal):
-                return question
-            if question.casefold() in said:
-                return Refusal("repeats_a_message", question[:200])
-            said.add(question.casefold())
-            turns += [
-                {"role": "user", "content": question},
-                {"role": "assistant", "content": messages[at + 3]["content"]},
-            ]
-        return clean_answers(turns)
+        new = written_turns(reply, seed, self.messages(seed), self.turns)
+        if isinstance(new, Refusal):
+            return new
+        said = {turn["content"].strip().casefold() for turn in seed["messages"]}
+        if repeated := [turn for turn in new[::2] if turn["content"].casefold() in said]:
+            return Refusal("repeats_a_message", repeated[0]["content"][:200])
+        return clean_answers([*(dict(turn) for turn in seed["messages"]), *new])
 
     def topic(self, seed: Seed) -> str:
         return str(seed.get("topic") or seed["messages"][0]["content"])
@@ -78,42 +67,32 @@ class Continuation(TaskKind):
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
         Example(
             seed=SEED,
-            reply="User: Does it float in oil as well?",
-            replies=("No, oil is lighter than ice.",),
+            reply="User: Does it float in oil?\nAssistant: No, oil is lighter than ice.",
             messages=(
-                {"role": "user", "content": "Why does ice float?"},
-                {"role": "assistant", "content": "It is less dense than water."},
-                {"role": "user", "content": "Does it float in oil as well?"},
+                *SEED["messages"],
+                {"role": "user", "content": "Does it float in oil?"},
                 {"role": "assistant", "content": "No, oil is lighter than ice."},
             ),
         ),
         Example(
             seed={"messages": SEED["messages"][1:]},
-            reply="How much less dense is it?",
-            replies=("Sure, here is the answer:\n\nEight percent. That is",),
+            reply="Here is the rest:\n\nUser: How much less dense?\nAssistant: Eight percent. Th",
             messages=(
-                {"role": "assistant", "content": "It is less dense than water."},
-                {"role": "user", "content": "How much less dense is it?"},
+                SEED["messages"][1],
+                {"role": "user", "content": "How much less dense?"},
                 {"role": "assistant", "content": "Eight percent."},
             ),
-            meta={
-                "stripped": [
-                    {"rule": "preamble", "text": "Sure, here is the answer:", "turn": "2"},
-                    {"rule": "unfinished", "text": "That is", "turn": "2"},
-                ]
-            },
+            meta={"stripped": [{"rule": "unfinished", "text": "Th", "turn": "2"}]},
         ),
         Example(
             seed=SEED,
-            reply="Why does ice float?",
-            replies=("It is light.",),
+            reply="User: Why does ice float?\nAssistant: It is light.",
             refused="repeats_a_message",
         ),
         Example(
             seed=SEED,
-            reply="And how dense is water?",
-            replies=("It is less dense than water.",),
+            reply="User: And how dense is water?\nAssistant: It is less dense than water.",
             refused="repeats_an_answer",
         ),
-        Example(seed=SEED, reply="And how dense is water?", refused="no_answer"),
+        Example(seed=SEED, reply="User: And how dense is water?", refused="no_turns"),
     )

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, user
 from prompts._openings import FACTUAL, NO_CLICHES, pick
-from prompts._reply import clean
+from prompts._reply import Reply, clean
 from prompts._text import in_sentence, listed
 
 LEVELS = {
@@ -18,6 +18,10 @@ LEVELS = {
     "college": "The learner is in college: give the general case after the example, and one case "
     "in which it fails.",
 }
+CHECK = (
+    "Now ask the learner one question on a new case, such as a test would ask, and then give the "
+    "answer with its reason in two or three sentences."
+)
 SEED = {"topic": "Why ice floats", "category": "Physics", "focus": ["density"], "level": "college"}
 
 
@@ -37,28 +41,49 @@ class KhanLesson(TaskKind):
             f"Give a lesson on {in_sentence(str(seed['topic']))} ({seed['category']}). Explain:\n"
             f"{listed(seed['focus'])}\n{known}"
             f"{LEVELS.get(str(seed.get('level')), LEVELS['high_school'])} "
-            f"About {self.words} words in paragraphs. {pick(FACTUAL, seed)} {NO_CLICHES} "
-            "Talk to the learner as you. Work through one example aloud, one thought at a time. "
-            "Then ask the learner one question on a new case, and answer it."
+            "Talk to the learner as you, and work through one example aloud, one thought at a "
+            f"time. About {self.words} words in paragraphs. {pick(FACTUAL, seed)} {NO_CLICHES}"
         )
 
+    def follow_up(self, seed: Seed, turns: list[Message]) -> str | None:
+        return CHECK if len(turns) == 1 else None
+
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
-        found = clean(reply, seed, self.messages(seed))
-        if isinstance(found, Refusal):
-            return found
-        return found.draft() if "?" in found.text else Refusal("no_question")
+        return Refusal("no_question", "the exchange ended after the lesson")
+
+    def parse_exchange(self, messages: list[Message], seed: Seed) -> Draft | Refusal:
+        lesson = clean(messages[1]["content"], seed, self.messages(seed))
+        if isinstance(lesson, Refusal):
+            return lesson
+        check = clean(messages[3]["content"], seed, [messages[2]])
+        if isinstance(check, Refusal):
+            return check
+        if "?" not in check.text:
+            return Refusal("no_question", check.text[:200])
+        if check.text in lesson.text:
+            return Refusal("repeats_the_lesson")
+        return Reply(f"{lesson.text}\n\n{check.text}", lesson.stripped + check.stripped).draft()
 
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
         Example(
             seed=SEED,
-            reply="Let us weigh a cube of ice. Does it sink in oil? It does, for oil is lighter.",
-            text="Let us weigh a cube of ice. Does it sink in oil? It does, for oil is lighter.",
+            reply="Let us weigh a cube of ice. It is light. An",
+            replies=("Does it sink in oil? It does, for oil is lighter.",),
+            text="Let us weigh a cube of ice. It is light.\n\n"
+            "Does it sink in oil? It does, for oil is lighter.",
+            meta={"stripped": [{"rule": "unfinished", "text": "An"}]},
         ),
         Example(
             seed={**SEED, "covered": ["Mass and volume"]},
-            reply="Lesson: We know mass. What of ice? It floats.\n\nFeel free to ask more.",
-            text="We know mass. What of ice? It floats.",
+            reply="Lesson: We know mass.",
+            replies=("Sure! Here is one:\n\nWhat of ice? It floats.",),
+            text="We know mass.\n\nWhat of ice? It floats.",
         ),
-        Example(seed=SEED, reply="Ice floats because it is light.", refused="no_question"),
-        Example(seed=SEED, reply="I am sorry, I cannot teach.", refused="model_declined"),
+        Example(seed=SEED, reply="Ice is light.", replies=("It floats.",), refused="no_question"),
+        Example(
+            seed=SEED,
+            reply="I am sorry, I cannot teach.",
+            replies=("Does ice float? Yes.",),
+            refused="model_declined",
+        ),
     )

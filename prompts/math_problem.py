@@ -1,9 +1,11 @@
 """A web document rephrased as a math problem with its solution."""
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
+from prompts._openings import pick
 from prompts._reply import clean
 from prompts._text import extract_topic
 from prompts._worked import check_worked, cut_second
@@ -18,14 +20,17 @@ Solution:
 More people in one tram: 180 - 120 = 60
 More people in an hour: 60 * 4 = 240
 Answer: 240 people"""
+NUMBERS = (("4", "15"), ("6", "25"), ("3", "48"), ("8", "12"), ("5", "30"), ("9", "20"))
+"""For documents with fewer than two numbers of their own."""
 SEED = {"text": "The ferry takes 3 cars and 4 bikes.", "topic": "ferries"}
 
 
 def _ask(document: str) -> str:
+    found = list(dict.fromkeys(re.findall(r"(?<![\d.,])\d{1,4}(?:\.\d+)?(?![\d.,]*\d)", document)))
+    numbers = ", ".join(found[:3] if len(found) > 1 else [*found, *pick(NUMBERS, {"": document})])
     return (
         f"Document:\n{document}\n\n"
-        "Write one word problem on something that this document tells, with two or three numbers "
-        "and one question that begins with How. "
+        f"Write one word problem on something that this document tells. Numbers: {numbers}. "
         "Then solve it, one calculation a line, and give the final number."
     )
 

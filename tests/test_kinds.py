@@ -20,7 +20,7 @@ from data.errors import RecipeError, SourceError
 from flows.loading import load_recipe
 from prompts import Refusal, kind_source, list_kinds, load_kind, user
 from prompts._reply import Reply, clean
-from prompts._turns import user_message
+from prompts._turns import written_turns
 from tests.builds import build
 from tests.fake_server import FakeServer
 
@@ -152,18 +152,19 @@ def test_words_of_the_seed_are_no_leak() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "message"),
+    ("reply", "said"),
     [
-        ('User\'s message: "Why is ice light?"', "Why is ice light?"),
-        ("Why is ice light?\n\nAssistant: It is not.", "Why is ice light?"),
-        ("Ice!", "no_user_message"),
-        ("word " * 121, "loops"),
-        (" ".join(str(number) for number in range(121)), "long_user_message"),
+        ("User: Why is ice light?\nAssistant: It is not.", ["Why is ice light?", "It is not."]),
+        ("**user:** Is ice cold?\n\nAssistant: Yes.\nUser: Why?", ["Is ice cold?", "Yes."]),
+        ("User: Is ice cold?\nUser: Is it?", "no_turns"),
+        ("Assistant: Yes.\nUser: Is ice cold?", "no_turns"),
+        (f"User: {' '.join(map(str, range(121)))}\nAssistant: Yes.", "no_user_message"),
     ],
 )
-def test_a_users_message_is_freed_of_labels_and_answers(reply: str, message: str) -> None:
-    found = user_message(reply, [], {})
-    assert (found.reason if isinstance(found, Refusal) else found) == message
+def test_turns_are_read_by_their_speakers(reply: str, said: list[str] | str) -> None:
+    found = written_turns(reply, {}, [], 1)
+    got = found.reason if isinstance(found, Refusal) else [turn["content"] for turn in found]
+    assert got == said
 
 
 def judged(recipe: dict[str, Any]) -> None:
@@ -185,8 +186,8 @@ def preambles_and_odd_verdicts(body: dict[str, Any], before: int) -> web.Respons
         content = ["five out of five", '{"score": 5}', None][body["seed"] % 3]
     elif "section of a textbook" in body["messages"][-1]["content"]:
         content = f"Sure, here it is:\n\nThe lake number {body['seed']} is cold. It is"
-    elif "Write the next message of the user" in body["messages"][-1]["content"]:
-        content = f"User: Does that hold for lake {body['seed']}?"
+    elif "Continue it: the user" in body["messages"][-1]["content"]:
+        content = f"User: Does that hold for lake {body['seed']}?\nAssistant: It does."
     if content is None:
         return None
     choice = {"message": {"content": content}, "finish_reason": "stop"}
