@@ -33,7 +33,9 @@ PROMPTS = pa.schema(
         ("messages", pa.list_(MESSAGE)),
     ]
 )
-"""`knobs`: the kind's settings of this row as JSON; `seed`: the seed's columns as JSON."""
+"""`knobs`: the kind's settings of this row as JSON; `seed`: the seed's columns as JSON;
+`seed_id`: of a seed from an earlier generation that sample's id, so that a judge's verdict finds
+what it judges."""
 
 COMPLETIONS = pa.schema(
     [

@@ -32,8 +32,9 @@ def _kinds() -> Lines:
     for name in list_kinds():
         kind = load_kind(name)
         tag = f"[{kind.TAG}] " if kind.TAG else ""
+        needs = f" Seeds: {', '.join(kind.NEEDS)}." if kind.NEEDS else ""
         knobs = ", ".join(kind.model_fields) or "none"
-        lines.append((name, f"{tag}{_first(kind.__doc__)} Knobs: {knobs}."))
+        lines.append((name, f"{tag}{_first(kind.__doc__)}{needs} Knobs: {knobs}."))
     return lines
 
 

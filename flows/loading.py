@@ -195,13 +195,26 @@ def _check(recipe: Recipe, where: Any) -> None:
                 where=where(("outputs", name, "render", "template")),
                 fix=nearest(template, TEMPLATES),
             )
-        for source_name in output.mix:
-            if source_name not in recipe.generate:
-                raise RecipeError(
-                    f"the mix names no source: {source_name!r}",
-                    where=where(("outputs", name, "mix", source_name)),
-                    fix=nearest(source_name, recipe.generate),
-                )
+        with _at(where(("outputs", name))):
+            _check_mix(recipe, name, where)
+
+
+def _check_mix(recipe: Recipe, name: str, where: Any) -> None:
+    trained = [key for key, source in recipe.generate.items() if load_kind(source.kind).TRAINS]
+    if not trained:
+        raise RecipeError(f"output {name} has no source but judges", fix="generate a text as well")
+    for source in recipe.outputs[name].mix:
+        place = where(("outputs", name, "mix", source))
+        if source not in recipe.generate:
+            raise RecipeError(
+                f"the mix names no source: {source!r}", where=place, fix=nearest(source, trained)
+            )
+        if source not in trained:
+            raise RecipeError(
+                f"the mix names a judge: {source!r} holds verdicts on other samples, not texts",
+                where=place,
+                fix=f"take it out; known: {', '.join(trained)}",
+            )
 
 
 def _check_scope(recipe: Recipe, step: CurationStep) -> None:

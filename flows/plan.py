@@ -223,7 +223,9 @@ def _target(
 ) -> Target:
     settings = recipe.outputs[name]
     chosen = tuple(
-        source.name for source in sources if not settings.mix or source.name in settings.mix
+        source.name
+        for source in sources
+        if (source.name in settings.mix if settings.mix else source.kind.TRAINS)
     )
     tokenizer = load_tokenizer(settings.tokenizer)
     tokens = Stage(

@@ -130,7 +130,10 @@ class Renderer:
         table = pa.table(
             {
                 "id": ids,
-                "seed_id": seed_ids,
+                "seed_id": [
+                    int(seed["from_id"], 16) if "from_id" in seed else id
+                    for seed, id in zip(seeds, seed_ids.tolist(), strict=True)
+                ],
                 "seed_text": texts,
                 "topic": [str(a or b) for a, b in zip(categories, texts, strict=True)],
                 "format": [kind.format() for kind in kinds],

@@ -195,7 +195,7 @@ class Output(Block):
     sequence_length: int = Field(1024, ge=2, le=1 << 20)
     render: Render = Render()
     mix: dict[str, Mix] = {}
-    """Which sources go in; all of them, once each, where the mix is left out."""
+    """Which sources go in; all of them but judges, once each, where the mix is left out."""
     validation: float = Field(0.0, ge=0, lt=1)
     rows_per_shard: int = Field(65_536, ge=1, le=HUGE)
 

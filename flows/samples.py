@@ -86,6 +86,7 @@ def broken_schema(reply: str, wanted: dict[str, Any]) -> str:
 def _sample(
     source: Source, plan: Plan, prompt: dict[str, Any], completion: dict[str, Any], draft: Draft
 ) -> dict[str, Any]:
+    meta = {**draft.meta, "keys": completion["keys"], "knobs": json.loads(prompt["knobs"])}
     copied = ("id", "seed_id", "seed_text", "format", "audience", "topic")
     counted = ("finish_reason", "prompt_tokens", "completion_tokens")
     return {
@@ -99,7 +100,7 @@ def _sample(
         "prompt": prompt["messages"][-1]["content"],
         "model": plan.model.name,
         "licence": plan.recipe.engine.licence,
-        "meta": json.dumps({"keys": completion["keys"], "knobs": json.loads(prompt["knobs"])}),
+        "meta": json.dumps(meta, ensure_ascii=False),
     }
 
 

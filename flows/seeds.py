@@ -117,7 +117,8 @@ def _raw(source: Source) -> Iterator[Found]:
 
 
 def _kept(source: Source) -> Iterator[Found]:
-    """What an earlier generation kept: its seed's columns, `text` and `from_id`."""
+    """What an earlier generation kept: its seed's columns, `text`, `messages` of a conversation,
+    and `from_id`, the sample's id."""
     prompts, samples = source.seeds.inputs
     for part in range(samples.count()):
         refused = set(samples.read(part, "verdicts")["id"].to_pylist())
@@ -126,7 +127,8 @@ def _kept(source: Source) -> Iterator[Found]:
             if row["id"] not in refused:
                 text = row["text"] or "\n\n".join(m["content"] for m in row["messages"])
                 id = schema.show_id(row["id"])
-                yield id, {**json.loads(seed), "text": text, "from_id": id}
+                turns = {"messages": row["messages"]} if row["messages"] else {}
+                yield id, {**json.loads(seed), **turns, "text": text, "from_id": id}
 
 
 def _place(settings: Seeds, at: str) -> str:
@@ -215,11 +217,23 @@ def wrong_column(seed: Row, needs: Mapping[str, type]) -> str:
                 isinstance(value, list) and all(isinstance(v, str | int | float) for v in value)
             ):
                 return f"has no list of texts or numbers as {column!r}"
+        elif kind is dict:
+            if not _is_conversation(value):
+                return f"has no conversation as {column!r}"
         elif kind is str and not (isinstance(value, str) and value.strip()):
             return f"has no text as {column!r}"
     return ""
 
 
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(turn, dict)
+        and set(turn) == {"role", "content"}
+        and all(isinstance(part, str) for part in turn.values())
+        for turn in value
+    )
+
+
 def described(needs: Mapping[str, type]) -> str:
-    names = {list: "a list", dict: "messages"}
+    names: dict[type, str] = {list: "a list", dict: "messages with role and content"}
     return ", ".join(f"{name} ({names.get(kind, 'a text')})" for name, kind in needs.items())

@@ -23,10 +23,12 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Draft:
-    """What a reply is worth: a text, or the messages of a conversation."""
+    """What a reply is worth: a text, or the messages of a conversation. `meta` goes into the
+    sample's `meta` column: a judge's score, what was stripped of the reply."""
 
     text: str = ""
     messages: tuple[Message, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,16 @@ class Refusal:
 @dataclass(frozen=True)
 class Example:
     """A seed, a reply to its prompt, and what becomes of it: `text` or `messages`, or the reason
-    it is `refused` for."""
+    it is `refused` for. `replies` are those to the follow-ups; `meta` is what the sample's has
+    to hold among other things."""
 
     seed: Seed
     reply: str
     text: str | None = None
     messages: tuple[Message, ...] = ()
     refused: str | None = None
+    replies: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
     knobs: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -56,9 +61,12 @@ class TaskKind(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     NEEDS: ClassVar[Mapping[str, type]] = {}
-    """Columns that a seed must have: `str` for a text, `list` for a list of texts or numbers."""
+    """Columns that a seed must have: `str` for a text, `list` for a list of texts or numbers,
+    `dict` for the messages of a conversation."""
     TAG: ClassVar[str | None] = None
     """Rendered by the template, never asked of the model."""
+    TRAINS: ClassVar[bool] = True
+    """False for a judge: its samples are verdicts on others and go into no output."""
     EXAMPLES: ClassVar[tuple[Example, ...]] = ()
 
     def messages(self, seed: Seed) -> list[Message]:
@@ -125,6 +133,7 @@ def load_row(kind: type[TaskKind], knobs: str) -> TaskKind:
 def kind_source(name: str) -> str:
     """sha256 of the kind's file and of what kinds share: a stage made with other code is
     another stage."""
-    modules = [load_kind(name).__module__, f"{__name__}._text"]
+    shared = sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name[0] == "_")
+    modules = [load_kind(name).__module__, __name__, *(f"{__name__}.{n}" for n in shared)]
     texts = [inspect.getsource(importlib.import_module(module)) for module in modules]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

@@ -1,28 +1,15 @@
-"""Cuts that several kinds make in a reply."""
+"""Small forms of text that several kinds write or read."""
 
 import re
+from collections.abc import Iterable
 
-_PREAMBLE = re.compile(
-    r"\A\s*(?:sure|certainly|of course|absolutely|okay|great)\b[^\n]{0,200}\n+"
-    r"|\A\s*here(?:'s| is| are)\b[^\n]{0,200}:\s*\n+",
-    re.IGNORECASE,
-)
-_REFUSED = re.compile(
-    r"\A\W*(?:i['’]m sorry|i am sorry|sorry,|i can(?:no|['’])t|i(?: a|['’])m unable|as an ai\b)",
-    re.IGNORECASE,
-)
-_TITLE = re.compile(r"\A\s*(?:\*\*|#+ *)?title:\s*", re.IGNORECASE)
+from prompts import Seed
+
 _BLOCK = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
-
-
-def strip_preamble(reply: str) -> str:
-    """Without "Sure, here is ...:" before the text and a leading "Title:" label."""
-    return _TITLE.sub("", _PREAMBLE.sub("", reply, count=1), count=1).strip()
-
-
-def is_refusal(reply: str) -> bool:
-    """Whether the model declines or speaks of itself in place of an answer."""
-    return _REFUSED.match(reply) is not None
+_STEP = re.compile(r"^\W*(?:step\s+)?\d+\s*[.):]|^\W*step\s+\d+", re.IGNORECASE | re.MULTILINE)
+_PLAIN_START = re.compile(
+    r"(?:Why|How|What|When|Where|Who|Which|Whether|The|A|An|From|Using|[A-Z][a-z]+ing)\b"
+)
 
 
 def python_blocks(reply: str) -> list[str]:
@@ -30,6 +17,21 @@ def python_blocks(reply: str) -> list[str]:
     return [block.strip("\n") for block in _BLOCK.findall(reply)]
 
 
-def listed(points: list[str]) -> str:
+def count_steps(text: str) -> int:
+    """Lines that begin with a number or with "Step"."""
+    return len(_STEP.findall(text))
+
+
+def listed(points: Iterable[object]) -> str:
     """A bullet a line."""
     return "\n".join(f"- {point}" for point in points)
+
+
+def in_sentence(title: str) -> str:
+    """A title for the middle of a sentence: small first letter where it is no name."""
+    return title[:1].lower() + title[1:] if _PLAIN_START.match(title) else title
+
+
+def extract_topic(seed: Seed) -> str:
+    """What an extract is about: its topic where it names one, else its first words."""
+    return str(seed.get("topic") or " ".join(str(seed["text"]).split()[:12]))

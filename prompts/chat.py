@@ -6,7 +6,29 @@ from typing import ClassVar
 from pydantic import Field
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, user
-from prompts._text import is_refusal
+from prompts._openings import pick
+from prompts._text import in_sentence
+from prompts._turns import clean_answers
+
+FIRST = (
+    "Explain this briefly: {}.",
+    "I have to understand this for tomorrow: {}. What matters most?",
+    "My daughter asked me about {}. How would you put it simply?",
+    "What would you say to someone who has never heard of this: {}?",
+    "Can you explain {} with an example?",
+    "I keep getting stuck on {}. Where do people go wrong?",
+    "In three or four sentences: {}?",
+    "Quick question about {}: how does it work, and why?",
+)
+FURTHER = (
+    "And what about this: {}?",
+    "Where does this come in: {}?",
+    "You did not mention {}. Does it matter here?",
+    "Could you give me an example for this: {}?",
+    "I still do not see this point: {}.",
+    "What would change without this: {}?",
+)
+SEED = {"topic": "Ice", "focus": ["density"]}
 
 
 class Chat(TaskKind):
@@ -18,54 +40,54 @@ class Chat(TaskKind):
     """Questions that are asked, the first one on the topic included."""
 
     def messages(self, seed: Seed) -> list[Message]:
-        return user(f"Explain this briefly: {seed['topic']}.")
+        topic = in_sentence(str(seed["topic"])).rstrip("?.")
+        return user(pick(FIRST, seed).format(topic))
 
     def follow_up(self, seed: Seed, turns: list[Message]) -> str | None:
         asked = len(turns) // 2
         points = [str(point) for point in seed["focus"]][: self.turns - 1]
         if asked >= len(points):
             return None
-        return f"And what about this: {points[asked]}?"
+        return pick(FURTHER, seed, f"further {asked}").format(points[asked])
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
-        question = self.messages(seed)[-1]
-        answer = {"role": "assistant", "content": reply}
-        return self.parse_exchange([question, answer], seed)
+        return self.parse_exchange(
+            [*self.messages(seed), {"role": "assistant", "content": reply}], seed
+        )
 
     def parse_exchange(self, messages: list[Message], seed: Seed) -> Draft | Refusal:
-        answers = [m["content"].strip() for m in messages if m["role"] == "assistant"]
-        if any(is_refusal(answer) for answer in answers):
-            return Refusal("model_declined")
-        if len(set(answers)) < len(answers):
-            return Refusal("repeats_an_answer")
-        return Draft(messages=tuple({**m, "content": m["content"].strip()} for m in messages))
+        return clean_answers(messages)
 
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
         Example(
-            seed={"topic": "Ice", "focus": ["density"]},
+            seed=SEED,
             knobs={"turns": 1},
             reply=" Frozen water. ",
             messages=(
-                {"role": "user", "content": "Explain this briefly: Ice."},
+                {"role": "user", "content": "Quick question about Ice: how does it work, and why?"},
                 {"role": "assistant", "content": "Frozen water."},
             ),
         ),
         Example(
-            seed={"topic": "Ice", "focus": ["density"]},
-            reply="Water below zero.",
+            seed=SEED,
+            reply="Sure! Here is a short answer:\n\nWater below zero.",
+            replies=("It is lower than that of water. So it",),
             messages=(
-                {"role": "user", "content": "Explain this briefly: Ice."},
+                {"role": "user", "content": "Quick question about Ice: how does it work, and why?"},
                 {"role": "assistant", "content": "Water below zero."},
+                {"role": "user", "content": "What would change without this: density?"},
+                {"role": "assistant", "content": "It is lower than that of water."},
             ),
         ),
         Example(
-            seed={"topic": "Ice", "focus": ["density"]},
+            seed=SEED,
             reply="I'm sorry, I do not know.",
             refused="model_declined",
         ),
         Example(
-            seed={"topic": "Ice", "focus": ["density"]},
-            reply="As an AI, I have never seen ice.",
-            refused="model_declined",
+            seed=SEED,
+            reply="Ice is frozen water.",
+            replies=("Ice is frozen water.",),
+            refused="repeats_an_answer",
         ),
     )

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, user
-from prompts._text import is_refusal, python_blocks
+from prompts._reply import declines
+from prompts._text import python_blocks
 
 _NAME = re.compile(r"\bdef\s+(\w+)")
+SEED = {"signature": "def twice(x: int) -> int:", "task": "Return x times two."}
 
 
 class Code(TaskKind):
@@ -25,7 +27,7 @@ class Code(TaskKind):
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
-        if is_refusal(reply):
+        if declines(reply):
             return Refusal("model_declined")
         blocks = python_blocks(reply)
         if not blocks:
@@ -41,22 +43,18 @@ class Code(TaskKind):
 
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
         Example(
-            seed={"signature": "def twice(x: int) -> int:", "task": "Return x times two."},
+            seed=SEED,
             reply="Here you are:\n```python\ndef twice(x: int) -> int:\n    return 2 * x\n```\nBye",
             text="def twice(x: int) -> int:\n    return 2 * x",
         ),
         Example(
-            seed={"signature": "def twice(x: int) -> int:", "task": "Return x times two."},
+            seed=SEED,
             reply="```\nimport math\n\ndef twice(x):\n    return x + x\n```",
             text="import math\n\ndef twice(x):\n    return x + x",
         ),
+        Example(seed=SEED, reply="def twice(x): return 2 * x", refused="no_code_block"),
         Example(
-            seed={"signature": "def twice(x: int) -> int:", "task": "Return x times two."},
-            reply="def twice(x): return 2 * x",
-            refused="no_code_block",
-        ),
-        Example(
-            seed={"signature": "def twice(x: int) -> int:", "task": "Return x times two."},
+            seed=SEED,
             reply="```python\ndef double(x):\n    return 2 * x\n```",
             refused="other_function",
         ),

@@ -1,23 +1,18 @@
 """A word problem with its worked solution and final answer."""
 
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
-from prompts._text import is_refusal, strip_preamble
-
-_ANSWER = re.compile(
-    r"(?:final answer|answer|####)\W*(?:(?:is|are|equals)\W*)?(?:[a-z ]{0,40})?(-?[\d][\d.,/]*)",
-    re.IGNORECASE,
-)
-
+from prompts._reply import clean
+from prompts._worked import check_worked, cut_second
 
 EXAMPLE = """Problem: A shop has 5 boxes with 12 pens each and sells 20 pens. How many are left?
 Solution:
 Pens in the shop: 5 * 12 = 60
 Pens left: 60 - 20 = 40
 Answer: 40 pens"""
+SEED = {"skill": "adding", "setting": "a farm", "numbers": [3, 4], "level": "grade 1"}
 
 
 def _ask(seed: Seed, numbers: str) -> str:
@@ -48,36 +43,35 @@ class Math(TaskKind):
         return user(shown) + assistant(EXAMPLE) + user(_ask(seed, numbers))
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
-        if is_refusal(reply):
-            return Refusal("model_declined")
-        text = strip_preamble(reply)
-        if "5 boxes with 12 pens" in text:
+        found = clean(reply, seed, self.messages(seed), unfinished="keep", english=False)
+        if isinstance(found, Refusal):
+            return found
+        if "5 boxes with 12 pens" in found.text:
             return Refusal("copies_the_example")
-        if "?" not in text:
-            return Refusal("no_question")
-        if not _ANSWER.search(text):
-            return Refusal("no_answer", "no final answer with a number")
-        return Draft(text)
+        found = found.cut("second_problem", cut_second)
+        return check_worked(found.text, number=True) or found.draft()
 
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
         Example(
-            seed={"skill": "adding", "setting": "a farm", "numbers": [3, 4], "level": "grade 1"},
-            reply="Problem: 3 hens and 4 ducks. How many birds?\nSolution: 3 + 4 = 7\nAnswer: 7",
+            seed=SEED,
+            reply="Problem: 3 hens and 4 ducks. How many birds?\nSolution: 3 + 4 = 7\nAnswer: 7"
+            "\n\nProblem: 5 hens",
             text="Problem: 3 hens and 4 ducks. How many birds?\nSolution: 3 + 4 = 7\nAnswer: 7",
         ),
         Example(
-            seed={"skill": "adding", "setting": "a farm", "numbers": [3, 4], "level": "grade 1"},
+            seed=SEED,
             reply="How many birds are 3 hens and 4 ducks?\n3 + 4 = 7\nThe answer is 7 birds.",
             text="How many birds are 3 hens and 4 ducks?\n3 + 4 = 7\nThe answer is 7 birds.",
         ),
         Example(
-            seed={"skill": "adding", "setting": "a farm", "numbers": [3, 4], "level": "grade 1"},
+            seed=SEED,
             reply="Problem: 3 hens and 4 ducks. How many birds are there?",
             refused="no_answer",
         ),
         Example(
-            seed={"skill": "adding", "setting": "a farm", "numbers": [3, 4], "level": "grade 1"},
-            reply="I'm sorry, I can't do sums.",
-            refused="model_declined",
+            seed=SEED,
+            reply="Problem: A shop has 5 boxes with 12 pens each. How many?\nAnswer: 60",
+            refused="copies_the_example",
         ),
+        Example(seed=SEED, reply="I'm sorry, I can't do sums.", refused="model_declined"),
     )

@@ -1,16 +1,14 @@
 """A scene played by its characters, a speaker's name before each line."""
 
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
-from prompts._text import is_refusal, listed, strip_preamble
-
-_LINE = re.compile(r"^\W{0,3}([A-Z][\w.' -]{0,30}?)(?: \([^)\n]*\))?\W{0,3}:", re.MULTILINE)
-
+from prompts._reply import clean
+from prompts._speech import cut_last_line, wrong_speakers
+from prompts._text import listed
 
 SHOWN = {
     "scene": "A harbour office at dusk; a crate has been delivered to the wrong pier.",
@@ -25,6 +23,7 @@ Odile: We could not. The label, please.
 Bram: "Verhoeven, fruit." He drinks his coffee next door!
 Odile: Then fetch him, and take your hand out of the crate.
 Bram (laughing): You see everything. I am on my way."""
+SEED = {"scene": "A kitchen.", "characters": ["Ana, a cook", "Bo"], "goal": "eat"}
 
 
 class Roleplay(TaskKind):
@@ -50,38 +49,46 @@ class Roleplay(TaskKind):
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
-        if is_refusal(reply):
-            return Refusal("model_declined")
-        text = strip_preamble(reply)
-        if "Odile" in text or "Bram" in text:
+        found = clean(reply, seed, self.messages(seed), unfinished="keep")
+        if isinstance(found, Refusal):
+            return found
+        found = found.cut("unfinished", cut_last_line)
+        if "Odile" in found.text or "Bram" in found.text:
             return Refusal("copies_the_example")
-        spoken = _LINE.findall(text)
-        if len(spoken) < self.min_turns:
-            return Refusal("too_few_turns", f"{len(spoken)} spoken lines, {self.min_turns} wanted")
-        if len(set(spoken)) < 2:
-            return Refusal("one_speaker", str(spoken[0]))
-        return Draft(f"Scene: {seed['scene']}\n\n{text}")
+        problem = wrong_speakers(found.text, self.min_turns, len(seed["characters"]) + 1)
+        return problem or found.draft(f"Scene: {seed['scene']}\n\n{found.text}")
 
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
         Example(
-            seed={"scene": "A kitchen.", "characters": ["Ana, a cook", "Bo"], "goal": "eat"},
-            reply="Ana: Salt!\nBo: Where?\nAna (pointing): There.\nBo: Thanks.",
+            seed=SEED,
+            reply="Ana: Salt!\nBo: Where?\nAna (pointing): There.\nBo: Thanks.\nAna: And now",
             text="Scene: A kitchen.\n\nAna: Salt!\nBo: Where?\nAna (pointing): There.\nBo: Thanks.",
+            meta={"stripped": [{"rule": "unfinished", "text": "Ana: And now"}]},
         ),
         Example(
-            seed={"scene": "A kitchen.", "characters": ["Ana, a cook", "Bo"], "goal": "eat"},
+            seed=SEED,
             knobs={"min_turns": 2},
             reply="Sure, here it is:\n**Ana:** Salt!\n**Bo:** Where?",
             text="Scene: A kitchen.\n\n**Ana:** Salt!\n**Bo:** Where?",
         ),
         Example(
-            seed={"scene": "A kitchen.", "characters": ["Ana, a cook", "Bo"], "goal": "eat"},
+            seed=SEED,
             reply="Ana and Bo cook a soup together and then they eat it.",
             refused="too_few_turns",
         ),
         Example(
-            seed={"scene": "A kitchen.", "characters": ["Ana, a cook", "Bo"], "goal": "eat"},
+            seed=SEED,
             reply="Ana: Salt.\nAna: Pepper.\nAna: Oil.\nAna: Done.",
             refused="one_speaker",
+        ),
+        Example(
+            seed=SEED,
+            reply="Ana: Salt.\nBo: No.\nCy: Why?\nDan: Oil.",
+            refused="too_many_speakers",
+        ),
+        Example(
+            seed=SEED,
+            reply="Odile: Salt.\nAna: Pepper.\nOdile: Oil.\nAna: Done.",
+            refused="copies_the_example",
         ),
     )

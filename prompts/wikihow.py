@@ -1,15 +1,15 @@
 """A how-to article with numbered steps."""
 
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, user
-from prompts._text import is_refusal, strip_preamble
+from prompts._reply import clean
+from prompts._text import count_steps
 
-_STEP = re.compile(r"^\W*(?:step\s+)?\d+\s*[.):]|^\W*step\s+\d+", re.IGNORECASE | re.MULTILINE)
+SEED = {"title": "Sharpen a pencil", "category": "Home", "focus": ["angle"]}
 
 
 class Wikihow(TaskKind):
@@ -33,33 +33,33 @@ class Wikihow(TaskKind):
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
-        if is_refusal(reply):
-            return Refusal("model_declined")
-        text = strip_preamble(reply)
-        steps = len(_STEP.findall(text))
+        found = clean(reply, seed, self.messages(seed))
+        if isinstance(found, Refusal):
+            return found
+        steps = count_steps(found.text)
         if steps < self.min_steps:
             return Refusal("too_few_steps", f"{steps} numbered steps, {self.min_steps} wanted")
-        return Draft(text)
+        return found.draft()
 
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
         Example(
-            seed={"title": "Sharpen a pencil", "category": "Home", "focus": ["angle"]},
-            reply="You need a knife.\n\n1. Hold it.\n2. Cut away from you.\n3. Round the tip.",
+            seed=SEED,
+            reply="You need a knife.\n\n1. Hold it.\n2. Cut away from you.\n3. Round the tip.\n4.",
             text="You need a knife.\n\n1. Hold it.\n2. Cut away from you.\n3. Round the tip.",
         ),
         Example(
-            seed={"title": "Sharpen a pencil", "category": "Home", "focus": ["angle"]},
+            seed=SEED,
             knobs={"min_steps": 2},
             reply="**Step 1:** Hold the pencil.\n**Step 2:** Turn it.",
             text="**Step 1:** Hold the pencil.\n**Step 2:** Turn it.",
         ),
         Example(
-            seed={"title": "Sharpen a pencil", "category": "Home", "focus": ["angle"]},
+            seed=SEED,
             reply="Pencils are sharpened with a sharpener. It takes patience.",
             refused="too_few_steps",
         ),
         Example(
-            seed={"title": "Sharpen a pencil", "category": "Home", "focus": ["angle"]},
+            seed=SEED,
             reply="I cannot help with sharp objects.",
             refused="model_declined",
         ),

@@ -40,6 +40,7 @@ WORDS = [
     "quarry",
     "ribbon",
 ]
+SMALL_WORDS = ["the", "of", "in", "with", "and", "for", "from", "by", "to the", "that"]
 
 Fault = Callable[[dict[str, Any], int], "web.Response | str | None"]
 """Given a request's body and how often it was asked before, an answer in place of the reply:
@@ -49,21 +50,29 @@ a response, "cut" (the connection, in the middle of the body) or "hang" (no answ
 def reply_to(body: dict[str, Any]) -> str:
     """Text of the form that the demo's kinds ask for, different for different requests."""
     asked = body["messages"][-1]["content"]
-    if "response_format" in body:
-        return json.dumps({"units": [{"title": w, "points": [w, w]} for w in WORDS[:2]]})
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     dice = random.Random(digest)
-    prose = " ".join(dice.choice(WORDS) for _ in range(dice.randint(60, 160))).capitalize() + "."
+    if "response_format" in body:
+        wanted = body["response_format"]["json_schema"]["schema"]["properties"]
+        if "reason" in wanted:
+            values = {name: dice.choice(w["enum"]) for name, w in wanted.items() if "enum" in w}
+            return json.dumps({"reason": f"Because of the {dice.choice(WORDS)}.", **values})
+        return json.dumps({"units": [{"title": w, "points": [w, w]} for w in WORDS[:2]]})
+    pairs = [
+        f"{dice.choice(SMALL_WORDS)} {dice.choice(WORDS)}" for _ in range(dice.randint(30, 80))
+    ]
+    sentences = [" ".join(pairs[at : at + 8]) for at in range(0, len(pairs), 8)]
+    prose = " ".join(f"{sentence.capitalize()}." for sentence in sentences)
     if name := re.search(r"def (\w+)", asked):
         return f"```python\ndef {name[1]}(*args):\n    # {prose}\n    return args\n```"
     if "word problem" in asked:
         a, b = dice.randint(2, 90), dice.randint(2, 90)
         return f"Problem: {prose} How many?\nSolution:\n{a} + {b} = {a + b}\nAnswer: {a + b}"
     if "Play this scene" in asked:
-        pairs = zip(prose.split()[::2], prose.split()[1::2], strict=False)
-        return "\n".join(f"{'AB'[n % 2]}na: {a} {b}" for n, (a, b) in enumerate(pairs))
+        spoken = zip(prose.split()[::2], prose.split()[1::2], strict=False)
+        return "\n".join(f"{'AB'[n % 2]}na: {a} {b}" for n, (a, b) in enumerate(spoken))
     if "numbered steps" in asked:
-        return f"{prose}\n1. {prose}\n2. {digest}\n3. {WORDS[0]}\n4. {WORDS[1]}"
+        return f"{prose}\n1. Take it.\n2. Look for {digest}.\n3. Turn it.\n4. Wait."
     if used := re.findall(r'"(\w+)"', asked):
         return f"{' '.join(used)} {prose}"
     return prose

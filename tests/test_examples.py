@@ -8,7 +8,7 @@ import pytest
 from data import schema
 from filters import CorpusFilter, Filter, list_filters, load_filter
 from filters import Example as FilterExample
-from prompts import Draft, Example, Refusal, list_kinds, load_kind
+from prompts import Draft, Example, Message, Refusal, TaskKind, list_kinds, load_kind
 
 KINDS = [(name, example) for name in list_kinds() for example in load_kind(name).EXAMPLES]
 FILTERS = [(name, example) for name in list_filters() for example in load_filter(name).EXAMPLES]
@@ -24,12 +24,28 @@ def test_a_kind_shows_two_replies_it_takes_and_two_it_refuses(name: str) -> None
 @pytest.mark.parametrize(("name", "example"), KINDS)
 def test_a_kinds_example_is_parsed_as_it_says(name: str, example: Example) -> None:
     kind = load_kind(name)(**example.knobs)
-    result = kind.parse(example.reply, example.seed)
+    result = answered(kind, example)
     if example.refused is None:
-        assert result == Draft(example.text or "", example.messages)
+        assert isinstance(result, Draft), result
+        assert (result.text, result.messages) == (example.text or "", example.messages)
+        assert example.meta.items() <= result.meta.items()
     else:
         assert isinstance(result, Refusal)
         assert result.reason == example.refused
+
+
+def answered(kind: TaskKind, example: Example) -> Draft | Refusal:
+    """What the kind makes of the example's replies, its follow-ups asked as a build asks them."""
+    turns: list[Message] = [{"role": "assistant", "content": example.reply}]
+    for reply in example.replies:
+        following = kind.follow_up(example.seed, turns)
+        assert following is not None
+        turns.append({"role": "user", "content": following})
+        turns.append({"role": "assistant", "content": reply})
+    if len(turns) == 1:
+        return kind.parse(example.reply, example.seed)
+    assert kind.follow_up(example.seed, turns) is None
+    return kind.parse_exchange([kind.messages(example.seed)[-1], *turns], example.seed)
 
 
 @pytest.mark.parametrize(("name", "example"), KINDS)
@@ -38,12 +54,14 @@ def test_a_kinds_prompt_holds_what_it_needs_of_the_seed(name: str, example: Exam
     messages = kind.messages(example.seed)
     assert messages[-1]["role"] == "user"
     assert all(set(message) == {"role", "content"} for message in messages)
-    asked = messages[-1]["content"].lower()
+    last = next((n for n, m in reversed(list(enumerate(messages))) if m["role"] == "assistant"), -1)
+    asked = "\n".join(message["content"] for message in messages[last + 1 :]).lower()
     for column in kind.NEEDS:
         value = example.seed[column]
         for item in value if isinstance(value, list) else [value]:
             if column != "category" and name != "chat":
-                assert str(item).lower() in asked
+                text = item["content"] if isinstance(item, dict) else str(item)
+                assert text.lower() in asked
 
 
 @pytest.mark.parametrize("name", list_kinds())

@@ -22,7 +22,11 @@ def chained(recipe: dict[str, Any]) -> None:
     topics = {"file": "data/seeds/topics.jsonl"}
     recipe["generate"] = {
         "courses": {"kind": "course_text", "seeds": {"from": "outlines"}, "samples": 12},
-        "outlines": {"kind": "outline", "seeds": topics, "samples": 12},
+        "outlines": {
+            "kind": "outline",
+            "seeds": {"file": "data/seeds/courses.jsonl"},
+            "samples": 12,
+        },
         "chats": {"kind": "chat", "seeds": topics, "samples": 12},
     }
 
@@ -104,8 +108,8 @@ def cut(body: dict[str, Any], before: int) -> web.Response:
     started = body["messages"][-1]["role"] == "assistant"
     so_far = body["messages"][-1]["content"] if started else ""
     assert bool(body.get("continue_final_message")) == started
-    end = so_far.count("more") >= 2
-    text = " the end. The answer is 4, right?" if end else " more"
+    end = so_far.count("One more.") >= 2
+    text = " and the end. The answer is 4, right?" if end else " One more."
     return web.json_response(
         {
             "choices": [
@@ -119,9 +123,9 @@ def cut(body: dict[str, Any], before: int) -> web.Response:
 @pytest.mark.parametrize(
     ("knob", "requests", "reason", "text"),
     [
-        ("keep", 30, None, "more"),
-        ("reject", 30, "cut_at_max_tokens", "more"),
-        ("continue", 90, None, "more more the end. The answer is 4, right?"),
+        ("keep", 30, None, "One more."),
+        ("reject", 30, "cut_at_max_tokens", "One more."),
+        ("continue", 90, None, "One more. One more. and the end. The answer is 4, right?"),
     ],
 )
 def test_a_cut_reply_is_kept_rejected_or_continued(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from data import ROOT
-from data.sources import read_json_lines
+from data.sources import read_files
 
 Row = dict[str, Any]
 
@@ -49,6 +49,10 @@ RAISED = (
     TypeError,
     ValueError,
 )
+
+
+def rows_of(path: Path) -> list[Row]:
+    return [row for _, row in read_files(str(path)) if isinstance(row, dict)]
 
 
 def strings(row: Row) -> list[str]:
@@ -156,7 +160,7 @@ def table(files: Sequence[Path]) -> dict[str, tuple[str, str]]:
     """A file's columns and its number of rows, as the README of the seeds states them."""
     facts = {}
     for path in files:
-        rows = read_json_lines(path) if path.suffix == ".jsonl" else [{"one word a line": ""}]
+        rows = rows_of(path) if path.suffix == ".jsonl" else [{"one word a line": ""}]
         lines = len(path.read_text(encoding="utf-8").splitlines())
         facts[path.name] = (", ".join(rows[0]), f"{lines:,}")
     return facts
@@ -176,17 +180,17 @@ def readme_faults(readme: str, facts: dict[str, tuple[str, str]]) -> list[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("check", [uneven, unclean, empty_phrases, lone_points, near_duplicates])
 def test_a_shipped_file_passes(check: Callable[[Sequence[Row]], list[Any]], path: Path) -> None:
-    assert check(read_json_lines(path)) == []
+    assert check(rows_of(path)) == []
 
 
 def test_topics_cover_many_fields_at_three_levels() -> None:
-    topics = read_json_lines(SEEDS / "topics.jsonl")
+    topics = rows_of(SEEDS / "topics.jsonl")
     assert list(topics[0]) == ["topic", "category", "focus", "level"]
     assert topic_faults(topics) == []
 
 
 def test_courses_state_their_level_and_readers() -> None:
-    courses = read_json_lines(SEEDS / "courses.jsonl")
+    courses = rows_of(SEEDS / "courses.jsonl")
     assert list(courses[0]) == ["course", "subject", "level", "audience"]
     assert len({row["course"].casefold() for row in courses}) == len(courses) >= 70
     assert {row["level"] for row in courses} == {
@@ -198,7 +202,7 @@ def test_courses_state_their_level_and_readers() -> None:
 
 
 def test_extracts_are_of_a_pages_first_length_and_their_code_runs() -> None:
-    extracts = read_json_lines(SEEDS / "extracts.jsonl")
+    extracts = rows_of(SEEDS / "extracts.jsonl")
     assert list(extracts[0]) == ["text", "topic", "domain"]
     assert len(extracts) >= 90
     assert extract_faults(extracts) == []
@@ -223,8 +227,8 @@ TOPIC: Row = {
     "focus": ["two bulges on opposite sides", "spring and neap tides", "why timing shifts daily"],
     "level": "grade_school",
 }
-TOPICS = read_json_lines(SEEDS / "topics.jsonl")
-EXTRACTS = read_json_lines(SEEDS / "extracts.jsonl")
+TOPICS = rows_of(SEEDS / "topics.jsonl")
+EXTRACTS = rows_of(SEEDS / "extracts.jsonl")
 BROKEN = {**EXTRACTS[-1], "text": "word " * 90 + "\n```python\nassert 1 + 1 == 3\n```"}
 
 
