@@ -51,8 +51,8 @@ def funnel(plan: Plan) -> pl.DataFrame:
     table = (
         pl.concat(tables).group_by("source", "stage", "reason").agg(pl.col("rows", "tokens").sum())
     )
-    table = pl.concat([table, _never_asked(plan, table)]).group_by("source", "stage", "reason")
-    table = table.agg(pl.col("rows", "tokens").sum())
+    table = pl.concat([table, _never_asked(plan, table)])
+    table = table.group_by("source", "stage", "reason").agg(pl.col("rows", "tokens").sum())
     _check_sums(table)
     order = {"asked": -1, PROMPTS: 0, PARSE: 1, "kept": 99}
     order |= {_label(plan, n): 2 + n for n in range(len(plan.steps))}

@@ -221,5 +221,5 @@ def wrong_column(seed: Row, needs: Mapping[str, type]) -> str:
 
 
 def described(needs: Mapping[str, type]) -> str:
-    names = {list: "a list", dict: "messages"}
+    names: dict[type, str] = {list: "a list", dict: "messages"}
     return ", ".join(f"{name} ({names.get(kind, 'a text')})" for name, kind in needs.items())
