@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from aiohttp import web
 
+from benchmarks.diversity import samples_of
 from flows.diversity import commonest, measure, opening
 from tests.builds import Notes, build
 from tests.fake_server import FakeServer
@@ -62,5 +63,8 @@ def test_a_build_warns_where_one_opening_stands_too_often(
     row = pl.read_csv(tmp_path / "out" / "openings.csv").row(0, named=True)
     assert row["opening"] == "in the realm of science"
     assert row["collapsed"] == warned
+    (found,) = samples_of(tmp_path / "out").items()
+    assert (found[0], len(found[1])) == ("textbook", 60)
+    assert measure(found[1])["opening_share"] == pytest.approx(row["share"], abs=1e-3)
     if warned:
         assert "100% of 60 samples begin with 'in the realm of science'" in warnings[0]

@@ -4,13 +4,17 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data import ROOT
 from flows.build import run_stages
 from flows.cli import app
+from flows.inputs import read_draws
+from flows.loading import load_recipe
 from flows.plan import plan_build
 from flows.progress import Progress
 from tests.fake_server import FakeServer
@@ -53,6 +57,15 @@ def test_the_readmes_polars_snippet_runs(demo: Path) -> None:
     assert "input_ids" in result.stdout
 
 
+def test_the_readmes_seeds_are_a_recipe(write_recipe: Callable[..., Path]) -> None:
+    (text,) = blocks("README.md", "yaml")
+    given = yaml.safe_load(text)["generate"]
+    recipe = load_recipe(str(write_recipe(change=lambda r: r.update(generate=given))))
+    (source,) = recipe.generate.values()
+    assert source.seeds.hub == "org/set"
+    assert len(read_draws(source.vary)) == 2
+
+
 def test_the_cards_polars_snippet_runs(demo: Path) -> None:
     shards = demo / "runs" / "demo" / "shards" / "pretrain"
     card = (shards / "README.md").read_text()
@@ -63,7 +76,7 @@ def test_the_cards_polars_snippet_runs(demo: Path) -> None:
 
 def test_the_files_that_the_readme_names_come_out(demo: Path) -> None:
     named = re.findall(r"^(runs/demo/\S+)", blocks("README.md", "")[2], re.MULTILINE)
-    assert len(named) == 7
+    assert len(named) == 8
     for name in named:
         assert (demo / name).exists(), name
 
