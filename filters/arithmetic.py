@@ -40,8 +40,9 @@ _BOLD = re.compile(r"\*\*(?![\s]*[\d(.$-])|(?<![\d)\s])\*\*|(?<!\S)\*\*|__")
 _BULLET = re.compile(r"^\s*(?:[-*•+]|\(?\d{1,2}[.)])\s+", re.MULTILINE)
 
 _TOKEN = re.compile(
-    r"(?P<mixed>\d{1,4}[ ]\d{1,3}/\d{1,3}(?![\d.,]*\d))"
+    r"(?P<mixed>\d{1,4}[ ](?:and[ ])?\d{1,3}/\d{1,3}(?![\d.,]*\d))"
     r"|(?P<time>\d+(?::\d+)+)"
+    r"|(?P<list>\d+(?:,\d{1,2})+(?![\d,])|\d+(?:,\d+)*,\d{4,}|\d{4,}(?:,\d{3})+)"
     r"|(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?P<percent>\s?%)?"
     r"|(?P<word>[A-Za-z]+(?:['’-][A-Za-z]+)*\.?(?=\s*[-+*/×÷=])|[A-Za-z]+(?:['’-][A-Za-z]+)*)"
     r"|(?P<arrow>[<>!:]=|=>|==>|[-=]+>)"
@@ -99,7 +100,7 @@ def tokens_of(line: str) -> list[Token]:
         if kind in ("number", "percent"):
             found.append(_number(match.group("number"), bool(match.group("percent")), start, end))
         elif kind == "mixed":
-            whole, top, bottom = (int(part) for part in re.split("[ /]", text))
+            whole, top, bottom = map(int, re.findall(r"\d+", text))
             if bottom > top > 0:
                 found.append(Token("number", text, start, end, whole + Fraction(top, bottom)))
             else:
@@ -107,10 +108,10 @@ def tokens_of(line: str) -> list[Token]:
         elif kind == "op":
             found.append(Token(kind, _SAME.get(text, text), start, end))
         elif kind == "word":
-            letter = len(text) == 1 and text not in "aA"
+            letter = len(text) == 1 and (text not in "aA" or line[start - 1 : start].isdigit())
             found.append(Token("letter" if letter else kind, text, start, end))
         elif kind != "money":
-            found.append(Token("other" if kind in ("time", "arrow") else kind, text, start, end))
+            found.append(Token("other" if kind in ("time", "arrow", "list") else kind, text, start, end))
     return _with_operators(found)
 
 
@@ -151,7 +152,7 @@ class _Parser:
 
     def __init__(self, tokens: Sequence[Token], at: int, end: int, exact: bool = True) -> None:
         self.tokens, self.at, self.end, self.exact = tokens, at, end, exact
-        self.depth = 0
+        self.depth = self.operations = 0
 
     def kind(self, ahead: int = 0) -> str:
         place = self.at + ahead
@@ -166,6 +167,7 @@ class _Parser:
         while self.text() in ("+", "-") and self.starts_factor(1):
             minus = self.text() == "-"
             self.at += 1
+            self.operations += 1
             other = self.product()
             value = self.bounded(value - other if minus else value + other)
         return value
@@ -176,11 +178,13 @@ class _Parser:
             if self.text() in ("*", "/") and self.starts_factor(1):
                 divide = self.text() == "/"
                 self.at += 1
+                self.operations += 1
                 other = self.factor()
                 if divide and other == 0:
                     raise ZeroDivisionError
                 value = self.bounded(value / other if divide else value * other)
             elif self.kind() == "open" and self.tokens[self.at - 1].kind in ("number", "close"):
+                self.operations += 1
                 value = self.bounded(value * self.factor())
             else:
                 return value
@@ -200,6 +204,7 @@ class _Parser:
         value = self.atom()
         if self.text() == "**" and self.starts_factor(1):
             self.at += 1
+            self.operations += 1
             value = self.power(value, self.factor())
         return value
 
@@ -228,6 +233,7 @@ class _Parser:
                 raise _NeedsSympy
             if token.text in ("π", "pi"):
                 return sympy.pi
+            self.operations += 1
             return self.power(self.atom(), sympy.Rational(1, 2))
         raise OutOfGrammar
 
@@ -270,10 +276,18 @@ class _Parser:
         return value
 
 
-def evaluate(tokens: Sequence[Token], start: int, end: int, whole: bool = True) -> tuple[Value, int]:
-    """The value of the expression at `start` and where it ends.
+class Expression(NamedTuple):
+    """`end`: the token behind it; `operations`: how many it has, none in a mere number."""
 
-    Raises OutOfGrammar, also where `whole` is set and the expression ends before `end`, and
+    value: Value
+    end: int
+    operations: int
+
+
+def evaluate(tokens: Sequence[Token], start: int, end: int, whole: bool = True) -> Expression:
+    """The expression at `start`.
+
+    Raises OutOfGrammar, also where `whole` is set and the expression stops before `end`, and
     ZeroDivisionError.
     """
     if end - start > MAX_TOKENS:
@@ -286,7 +300,7 @@ def evaluate(tokens: Sequence[Token], start: int, end: int, whole: bool = True) 
         value = parser.sum()
     if whole and parser.at != end:
         raise OutOfGrammar
-    return value, parser.at
+    return Expression(value, parser.at, parser.operations)
 
 
 def steps(text: str) -> Iterator[Step]:
@@ -307,23 +321,29 @@ _ANNOTATION = re.compile("<<([^<>]*)>>")
 def _equations(line: str) -> Iterator[Step]:
     tokens = tokens_of(line)
     signs = [index for index, token in enumerate(tokens) if token.kind == "equals"]
-    for low, sign, high in zip(
-        [0, *(index + 1 for index in signs)], signs, [*signs[1:], len(tokens)], strict=False
-    ):
+    lows = [0, *(index + 1 for index in signs)]
+    highs = [*signs[1:], len(tokens)]
+    for low, sign, high in zip(lows, signs, highs, strict=False):
         start = _left_start(tokens, low, sign)
         if start is None:
             continue
         try:
-            left, _ = evaluate(tokens, start, sign)
-            right, end = evaluate(tokens, sign + 1, high, whole=False)
+            left = evaluate(tokens, start, sign)
+            right = evaluate(tokens, sign + 1, high, whole=False)
         except OutOfGrammar:
             continue
         except ZeroDivisionError:
             yield Step(line[tokens[start].start :].strip(), False, None, None)
             continue
-        shown = line[tokens[start].start : tokens[end - 1].end]
-        if _claims(tokens, start, sign, end):
-            yield Step(shown, _agree(tokens, start, sign, end, left, right), left, right)
+        if not _is_claim(tokens, start, left, right):
+            continue
+        shown = line[max(0, tokens[start].start - 2) : tokens[right.end - 1].end]
+        yield Step(
+            shown[-(tokens[right.end - 1].end - tokens[start].start) :],
+            _agree(tokens[sign + 1 : right.end], shown, left.value, right.value),
+            left.value,
+            right.value,
+        )
 
 
 def _left_start(tokens: Sequence[Token], low: int, end: int) -> int | None:
@@ -355,23 +375,23 @@ def _left_start(tokens: Sequence[Token], low: int, end: int) -> int | None:
             return None
         if before.kind in ("number", "close") and tokens[at].kind == "open":
             continue
+        if before.kind == "open" and at - 2 >= low and tokens[at - 2].kind == "op":
+            return None
         if before.kind != "op":
             return at
         at -= 1
         if before.text in ("+", "-") and _is_sign(tokens, low, at):
             return at
-        if at > low and tokens[at - 1].kind == "op":
-            at -= 1
 
 
 def _is_sign(tokens: Sequence[Token], low: int, at: int) -> bool:
     """Whether a plus or minus belongs to the number behind it: "is -5", not "x - 5"."""
+    value = _before_units(tokens, low, at)
+    if value > low and tokens[value - 1].kind in ("number", "close"):
+        return False
     if at == low:
         return True
-    before = tokens[at - 1]
-    if before.kind in ("number", "close", "op"):
-        return False
-    return before.end < tokens[at].start and tokens[at].end == tokens[at + 1].start
+    return tokens[at - 1].end < tokens[at].start and tokens[at].end == tokens[at + 1].start
 
 
 def _before_units(tokens: Sequence[Token], low: int, at: int) -> int:
@@ -387,29 +407,63 @@ def _before_units(tokens: Sequence[Token], low: int, at: int) -> int:
     return at
 
 
-def _claims(tokens: Sequence[Token], start: int, sign: int, end: int) -> bool:
-    """Whether there is arithmetic to judge: "60 minutes = 1 hour" has none."""
-    span = [token for token in tokens[start:end] if token.kind != "equals"]
-    if any(token.kind == "op" for token in span):
-        return True
-    return all(token.kind == "number" for token in span)
-
-
-def _agree(
-    tokens: Sequence[Token], start: int, sign: int, end: int, left: Value, right: Value
+def _is_claim(
+    tokens: Sequence[Token], start: int, left: Expression, right: Expression
 ) -> bool:
-    numbers = [token for token in tokens[sign + 1 : end] if token.kind == "number"]
-    slack = Fraction(0)
+    """Whether there is arithmetic to judge: "60 minutes = 1 hour" and "300 = 20x" have none."""
+    place = right.end
+    while place < len(tokens) and tokens[place].kind == "op":
+        place += 1
+    if place < len(tokens) and tokens[place].kind == "letter":
+        adjacent = tokens[place - 1].end == tokens[place].start
+        if adjacent or tokens[place].text not in "AI":
+            return False
+    if left.operations:
+        return True
+    chained = start > 0 and tokens[start - 1].kind == "equals"
+    return chained and not any(token.kind == "word" for token in tokens[start : right.end])
+
+
+def _agree(claimed: Sequence[Token], shown: str, left: Value, right: Value) -> bool:
+    """Whether both sides are the same number, the right one rounded or cut to its decimals.
+
+    A percent sign may stand for a hundredth or be a name only ("15 / 90 * 100 = 16.67%"), and a
+    sum in dollars may be told in cents.
+    """
+    numbers = [token for token in claimed if token.kind == "number"]
+    unit = Fraction(0)
     if len(numbers) == 1 and numbers[0].decimals:
-        slack = Fraction(1, 2 * 10 ** numbers[0].decimals)
+        unit = Fraction(1, 10 ** numbers[0].decimals * (100 if numbers[0].percent else 1))
     scales = [Fraction(1)]
-    if any(token.percent for token in tokens[start:end]):
+    if "%" in shown or ("cent" in shown and "$" in shown):
         scales += [Fraction(100), Fraction(1, 100)]
-    return any(_near(left * scale, right, slack) for scale in scales)
+    return any(_near(left * scale, right, unit) for scale in scales)
 
 
-def _near(left: Value, right: Value, slack: Fraction) -> bool:
-    if isinstance(left, Fraction) and isinstance(right, Fraction):
-        return abs(left - right) <= slack
-    far = abs(sympy.N(sympy.sympify(left) - sympy.sympify(right), 30))
-    return bool(far <= float(slack) + 1e-12)
+def _near(left: Value, right: Value, unit: Fraction) -> bool:
+    """Whether `right` is `left` rounded to `unit`, or cut to it."""
+    if not (isinstance(left, Fraction) and isinstance(right, Fraction)):
+        far = sympy.N(sympy.sympify(left) - sympy.sympify(right), 30)
+        return bool(abs(far) <= max(float(unit) / 2, 1e-12))
+    far = left - right
+    if abs(far) <= unit / 2:
+        return True
+    return 0 < far * (1 if left > 0 else -1) < unit
+
+
+def numbers(text: str) -> list[Value]:
+    """The values of all numbers of a text."""
+    found = (token for line in text.splitlines() for token in tokens_of(line))
+    return [token.value for token in found if token.kind == "number"]
+
+
+def first_value(line: str) -> Value | None:
+    """The first number of a line or the expression that begins with it: 3/4, 2 * pi, -5."""
+    tokens = tokens_of(line)
+    for start, token in enumerate(tokens):
+        if token.kind in ("number", "open") or token.text in ("-", "√", "sqrt", "π"):
+            try:
+                return evaluate(tokens, start, len(tokens), whole=False).value
+            except (OutOfGrammar, ZeroDivisionError):
+                continue
+    return None
