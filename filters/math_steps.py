@@ -7,13 +7,16 @@ from typing import ClassVar, NamedTuple
 import polars as pl
 
 from filters import Example, Filter
-from filters.arithmetic import Step, Value, first_value, numbers, plain, steps
+from filters.arithmetic import Value, first_value, numbers
+from filters.equations import Step, plain, steps
 from filters.texts import body
 
 _MARK = re.compile(
     r"####|\\boxed|\b(?:final\s+answer|answer)\b(?:\s+(?:is|are|equals)\b)?(?=\W)", re.IGNORECASE
 )
-_HEAD = re.compile(r"^\W*(?:solution|steps?|answer|explanation)\b\W*$|^\W*solution\b\W", re.M | re.I)
+_HEAD = re.compile(
+    r"^\W*(?:solution|steps?|answer|explanation)\b\W*$|^\W*solution\b\W", re.M | re.I
+)
 
 
 class Finding(NamedTuple):
@@ -35,7 +38,7 @@ class MathSteps(Filter):
     """
 
     tags: tuple[str, ...] = ("Math",)
-    """Samples with other tags, or none, are kept."""
+    """Samples with other tags, or none, are kept; an empty list judges every sample."""
     require_answer: bool = True
     require_steps: bool = False
 
@@ -48,9 +51,9 @@ class MathSteps(Filter):
         return pl.DataFrame({"step": pl.Series(found, dtype=pl.String)})
 
     def _judge(self, samples: pl.DataFrame) -> list[Finding | None]:
-        judged = samples["tag"].is_in(list(self.tags)).fill_null(False)
-        texts = zip(judged, body(samples), strict=True)
-        return [self._find(text) if wanted else None for wanted, text in texts]
+        wanted = pl.Series([not self.tags]) | samples["tag"].is_in(list(self.tags)).fill_null(False)
+        texts = zip(wanted, body(samples), strict=True)
+        return [self._find(text) if judged else None for judged, text in texts]
 
     def _find(self, text: str) -> Finding | None:
         found = list(steps(text))
@@ -65,6 +68,35 @@ class MathSteps(Filter):
         if not _follows(answer, found, text):
             return Finding("answer_does_not_follow", answer.shown)
         return None
+
+    EXAMPLES: ClassVar[tuple[Example, ...]] = (
+        Example(
+            samples=(
+                {"tag": "Math", "text": "48/2 = <<48/2=24>>24 clips\n48+24 = 72\n#### 72"},
+                {"tag": "Math", "text": "48/2 = <<48/2=25>>24 clips\n48+24 = 72\n#### 72"},
+                {"tag": "Math", "text": "48/2 = 24 clips\n48+24 = 72\n#### 73"},
+                {"tag": "Math", "text": "How many? She sells 48 clips, then half as many."},
+                {"tag": "Textbook", "text": "2 + 2 = 5 is false."},
+            ),
+            reasons=(None, "wrong_step", "answer_does_not_follow", "no_answer", None),
+        ),
+        Example(
+            samples=(
+                {"tag": "Math", "text": "5 boxes x $1.20 = $6.00\nThe answer is $6."},
+                {"tag": "Math", "text": "10 / 3 = 3.33, so 20% of 10 = 2\nAnswer: 2 litres"},
+                {"tag": "Math", "text": "10 / 3 = 3.34\nAnswer: 3.34"},
+                {"tag": "Math", "text": "3 pens/box * 4 boxes = 13 pens\nAnswer: 13"},
+                {"tag": "Math", "text": "2x + 3 = 11, so x = 4.\nAnswer: x = 4"},
+                {"tag": "Math", "text": "They are equal.\nAnswer: yes"},
+            ),
+            reasons=(None, None, "wrong_step", "wrong_step", None, "no_answer"),
+        ),
+        Example(
+            samples=({"text": "Four.\nAnswer: 4"}, {"text": "9**9**9 = 1\n2 + 2 = 4\n#### 4"}),
+            reasons=("no_steps", None),
+            knobs={"tags": [], "require_steps": True},
+        ),
+    )
 
 
 class Answer(NamedTuple):
