@@ -267,6 +267,8 @@ def evaluate(tokens: Sequence[Token], start: int, end: int, whole: bool = True) 
     Raises OutOfGrammar, also where `whole` is set and the expression stops before `end`, and
     ZeroDivisionError.
     """
+    if not whole:
+        end = min(end, start + MAX_TOKENS)
     if end - start > MAX_TOKENS:
         raise OutOfGrammar
     parser = _Parser(tokens, start, end)

@@ -73,6 +73,7 @@ def reason(text: str, **knobs: object) -> str | None:
         ("$1.50 * 2 = 300 cents", [True]),
         ("$1.50 * 2 = 350 cents", [False]),
         ("5 / 0 = 0", [False]),
+        ("5 + 1 = 6 birds" + ", and so on" * 100, [True]),
     ],
 )
 def test_steps_are_found_and_judged(text: str, holds: list[bool]) -> None:
