@@ -10,9 +10,9 @@ the <<>> alone.
 
 import argparse
 import json
+import os
 import random
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from data import schema
 from filters import Filter
+from filters.code_checks import CodeChecks
 from filters.math_steps import MathSteps
 
 _NUMBER = re.compile(r"(?<![\d.,])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|(?<![\d.])\.\d+")
@@ -117,10 +118,16 @@ CHANGES: dict[str, Callable[[str, random.Random], str | None]] = {
 }
 
 
+def cpu_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
 def judge(judged: Filter, samples: pl.DataFrame) -> tuple[Counter[str], float]:
-    began = time.process_time()
+    began = cpu_seconds()
     reasons = judged.reasons(samples)
-    seconds = time.process_time() - began
+    seconds = cpu_seconds() - began
     return Counter(reason or "passes" for reason in reasons), seconds
 
 
@@ -148,6 +155,45 @@ def math(path: Path, seed: int, show: int) -> None:
             print("   passes:", text.replace("\n", " | "))
 
 
+def code(path: Path) -> None:
+    rows = list(read(path))
+    samples = frame(
+        [
+            f"{row['prompt']}{row['canonical_solution']}\n{row['test']}\ncheck({row['entry_point']})"
+            for row in rows
+        ],
+        "Code",
+        [row["prompt"] for row in rows],
+    )
+    doctests = frame([row["prompt"] + row["canonical_solution"] for row in rows], "Code")
+    solutions = frame(
+        [
+            row["prompt"] + "    return None\n" + row["test"] + f"\ncheck({row['entry_point']})"
+            for row in rows
+        ],
+        "Code",
+    )
+    for name, given, judged in (
+        ("parsed", samples, CodeChecks()),
+        ("run with their asserts", samples, CodeChecks(run=True)),
+        ("run with their doctests", doctests, CodeChecks(run=True)),
+        ("bodies that return None, run", solutions, CodeChecks(run=True)),
+    ):
+        began = cpu_seconds()
+        reasons = judged.reasons(given)
+        seconds = cpu_seconds() - began
+        report(name, Counter(reason or "passes" for reason in reasons), seconds)
+        rejected = given.filter(reasons.is_not_null())
+        if len(rejected) < 20:
+            for id, why, detail in zip(
+                rejected["id"],
+                reasons.drop_nulls(),
+                judged.figures(rejected)["detail"],
+                strict=True,
+            ):
+                print("   ", rows[id]["task_id"], why, detail)
+
+
 def read(path: Path) -> Iterator[dict[str, str]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         yield json.loads(line)
@@ -160,7 +206,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=0, help="changed samples that pass")
     given = parser.parse_args()
-    math(given.path, given.seed, given.show)
+    if given.what == "math":
+        math(given.path, given.seed, given.show)
+    else:
+        code(given.path)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ from pydantic import BaseModel, ConfigDict
 
 from data.errors import RecipeError, nearest
 
-HELPERS = ("arithmetic", "equations", "kernels", "texts")
+HELPERS = (
+    *("arithmetic", "audit", "confinement", "equations", "kernels", "python_code", "sandbox"),
+    *("sandbox_zygote", "texts"),
+)
 
 
 @dataclass(frozen=True)

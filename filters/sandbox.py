@@ -95,7 +95,8 @@ def run_programs(programs: Sequence[Program], limits: Limits | None = None) -> l
     """The outcome of each program, in their order; as many at a time as there are processors."""
     outcomes: list[Outcome | None] = [None] * len(programs)
     waiting = iter(list(enumerate(programs)))
-    lock, errors = threading.Lock(), []
+    lock = threading.Lock()
+    errors: list[OSError | ShardmillError] = []
 
     def work() -> None:
         try:

@@ -1,8 +1,7 @@
 """The process that runs programs for filters/sandbox.py: warm imports, one fork a program.
 
 It never runs a program itself, so that none can influence another; each child confines itself
-(filters/confinement.py) before it compiles its program. Started with the standard library alone:
-no site-packages, an empty environment, a fixed hash seed.
+before it compiles its program. No site-packages, an empty environment, a fixed hash seed.
 
 A message is eight bytes of length and JSON, both ways. First come the limits, then programs.
 """
@@ -19,13 +18,12 @@ import shutil
 import signal
 import struct
 import sys
-import sysconfig
 import tempfile
 import types
 import warnings
-from collections.abc import Callable
 from typing import Any, NoReturn
 
+from filters.audit import READABLE, watch
 from filters.confinement import confine_calls, confine_files, forbid_new_rights
 
 WARM = (
@@ -33,29 +31,8 @@ WARM = (
     *("enum", "fractions", "functools", "hashlib", "heapq", "itertools", "math", "operator"),
     *("re", "statistics", "string", "textwrap", "threading", "time", "typing"),
 )
-"""What generated programs like to import: here it costs once, not once a program."""
+"""What generated programs like to import: it costs once here."""
 
-READABLE = tuple(
-    {
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")),
-        *(os.path.join(prefix, "lib") for prefix in (sys.base_prefix, sys.base_exec_prefix)),
-        *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"),
-        *("/usr/share/zoneinfo", "/etc/localtime", "/dev/urandom"),
-    }
-)
-
-_STARTS = ("os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn", "os.system")
-_REASONS = {
-    **dict.fromkeys((*_STARTS, "subprocess.Popen", "pty.spawn"), "starts_process"),
-    **dict.fromkeys(("os.kill", "os.killpg"), "signals_process"),
-    **dict.fromkeys(
-        ("connect", "bind", "sendto", "sendmsg", "getaddrinfo", "gethostbyname"), "network"
-    ),
-}
-_TOUCHES = ("remove", "rename", "rmdir", "mkdir", "truncate", "link", "symlink", "listdir")
-_MAKES = ("os.mkdir", "os.link", "os.symlink")
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_UNIX = 1
 _POLL = 0.05
 """Seconds."""
 
@@ -98,8 +75,8 @@ def _run(program: dict[str, Any], limits: dict[str, int]) -> dict[str, str]:
 
 
 def _is_idle(pid: int) -> bool:
-    """Whether it sleeps or waits. One that wants to run and gets no processor is not idle, so
-    that a busy machine fails no program; its processor time is limited by the kernel."""
+    """Whether it sleeps or waits. One that gets no processor is not idle: a busy machine fails
+    no program."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return file.read().rpartition(b")")[2].split()[0] not in (b"R", b"D")
 
@@ -139,7 +116,7 @@ def _child(
         end("not_confined", str(error))
     for name in [name for name in sys.modules if name.partition(".")[0] in ("ctypes", "_ctypes")]:
         del sys.modules[name]
-    sys.addaudithook(_watch(folder, limits["files"], end))
+    sys.addaudithook(watch(folder, limits["files"], end))
     try:
         reason, detail = _execute(program)
     except MemoryError:
@@ -174,48 +151,6 @@ def _limit(limits: dict[str, int]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _watch(
-    folder: str, files: int, end: Callable[[str, str], NoReturn]
-) -> Callable[[str, tuple[Any, ...]], None]:
-    """An audit hook that names a forbidden deed before the kernel refuses it."""
-    getcwd, join, normpath, decode = os.getcwd, os.path.join, os.path.normpath, os.fsdecode
-    made = 0
-
-    def lies_in(path: Any, folders: tuple[str, ...]) -> bool:
-        if path is None or isinstance(path, int):
-            return True
-        whole = normpath(join(getcwd(), decode(path)))
-        return any(whole == top or whole.startswith(top + "/") for top in folders)
-
-    def hook(event: str, values: tuple[Any, ...]) -> None:
-        nonlocal made
-        family, _, name = event.partition(".")
-        if event == "open":
-            path, _, flags = values
-            writes = bool(flags & _WRITES)
-            allowed = (folder, os.devnull) if writes else (folder, os.devnull, *READABLE)
-            if not lies_in(path, allowed):
-                end("file_outside", f"{'writes' if writes else 'reads'} {path!s}")
-            made += bool(flags & os.O_CREAT)
-        elif family == "os" and name in _TOUCHES:
-            reads = name == "listdir"
-            allowed = (folder, *READABLE) if reads else (folder,)
-            paths = values[:2] if name in ("rename", "link") else values[:1]
-            if not all(lies_in(path, allowed) for path in paths):
-                end("file_outside", f"{event} {values[0]!s}")
-            made += event in _MAKES
-        elif family == "ctypes":
-            end("native_code", event)
-        elif family == "socket" and name == "__new__" and values[1] != _UNIX:
-            end("network", "opens a socket")
-        elif event in _REASONS or (family == "socket" and name in _REASONS):
-            end(_REASONS.get(event) or _REASONS[name], event)
-        if made > files:
-            end("too_many_files", f"more than {files}")
-
-    return hook
-
-
 def _execute(program: dict[str, Any]) -> tuple[str, str]:
     """The program's code, its functions named test..., and its doctests where asked for."""
     module = types.ModuleType("sample")
@@ -224,12 +159,12 @@ def _execute(program: dict[str, Any]) -> tuple[str, str]:
     try:
         warnings.simplefilter("ignore")
         for place in program["code"]:
-            exec(compile(place, "sample", "exec", dont_inherit=True), module.__dict__)
+            code = compile(place, "sample", "exec", dont_inherit=True)
+            exec(code, module.__dict__)  # noqa: S102
         place = None
         for name, found in list(vars(module).items()):
-            if name.startswith("test") and isinstance(found, types.FunctionType):
-                if not found.__code__.co_argcount and found.__module__ == "sample":
-                    found()
+            if name.startswith("test") and _is_own(found) and not found.__code__.co_argcount:
+                found()
         if program["doctests"]:
             _run_doctests(module, program["texts"])
     except MemoryError:
@@ -237,6 +172,8 @@ def _execute(program: dict[str, Any]) -> tuple[str, str]:
     except doctest.DocTestFailure as failure:
         example = f"{failure.example.source.strip()} gives {failure.got.strip()}"
         return "failed_doctest", f"{example}, not {failure.example.want.strip()}"
+    except _Malformed as malformed:
+        return "failed_doctest", str(malformed)
     except doctest.UnexpectedException as unexpected:
         return _named(unexpected.exc_info[1], unexpected.example.source.strip())
     except BaseException as error:  # noqa: BLE001
@@ -244,11 +181,22 @@ def _execute(program: dict[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
+class _Malformed(Exception):
+    """Examples that cannot be read."""
+
+
+def _is_own(found: Any) -> bool:
+    return isinstance(found, types.FunctionType) and found.__module__ == "sample"
+
+
 def _run_doctests(module: types.ModuleType, texts: list[str]) -> None:
     runner = doctest.DebugRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
-    tests = doctest.DocTestFinder(recurse=True).find(module, "sample")
     parse = doctest.DocTestParser().get_doctest
-    tests += [parse(text, vars(module), "text", None, 0) for text in texts]
+    try:
+        tests = doctest.DocTestFinder().find(module, "sample")
+        tests += [parse(text, vars(module), "text", None, 0) for text in texts]
+    except ValueError as error:
+        raise _Malformed(str(error)) from None
     for test in tests:
         runner.run(test, out=lambda text: None)
 
@@ -296,5 +244,5 @@ def _exactly(size: int) -> bytes:
 def _send(message: Any) -> None:
     body = json.dumps(message).encode()
     body = struct.pack("=Q", len(body)) + body
-    while body:
-        body = body[os.write(1, body) :]
+    while body := body[os.write(1, body) :]:
+        pass
