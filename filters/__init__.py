@@ -22,9 +22,10 @@ from pydantic import BaseModel, ConfigDict
 from data.errors import RecipeError, nearest
 
 HELPERS = (
-    *("arithmetic", "audit", "confinement", "equations", "kernels", "python_code", "sandbox"),
-    *("sandbox_zygote", "texts"),
+    *("arithmetic", "audit", "confinement", "equations", "kernels", "math_tokens"),
+    *("python_code", "sandbox", "sandbox_zygote", "texts"),
 )
+"""Modules here that hold no filter."""
 
 
 @dataclass(frozen=True)

@@ -1,127 +1,32 @@
-"""Arithmetic in text: tokens, a small grammar, exact values.
+"""Arithmetic in text: a small grammar, exact values.
 
 Nothing of a text is ever given to `eval` or `sympify`: numbers, `+ - * / ^`, brackets, percents,
 square roots, pi and unit words are all that is understood, with bounds on digits and exponents.
 What lies outside of it (variables, times of day, ratios) is no arithmetic here.
 
-Rational arithmetic runs on int and `Fraction`, which give what sympy's `Rational` gives in a
-fraction of its time; roots, broken powers and pi run on sympy.
+Rational arithmetic runs on int and `Fraction`, with the values of sympy's `Rational`; roots, broken
+powers and pi run on sympy.
 """
 
-import re
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sympy
 
-MAX_DIGITS = 24
+from filters.math_tokens import MAX_UNIT_WORDS, Token, Value, is_unit, tokens_of
+
 MAX_BITS = 2048
 MAX_EXPONENT = 100
 MAX_TOKENS = 80
-MAX_UNIT_WORDS = 4
-
-Value = Any
-"""An int or a Fraction, or a sympy number where the arithmetic is more than rational."""
-
-_TOKEN = re.compile(
-    r"(?P<mixed>\d{1,3}[ ](?:and[ ])?\d{1,3}/\d{1,3}(?![\d.,]*\d))"
-    r"|(?P<time>(?:[01]?\d|2[0-4])(?::[0-5]\d){1,2}(?![\d(.]))"
-    r"|(?P<list>\d+(?:,\d{1,2})+(?![\d,])|\d+(?:,\d+)*,\d{4,}|\d{4,}(?:,\d{3})+)"
-    r"|(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?P<percent>\s?%)?"
-    r"|(?P<word>[A-Za-z]+(?:['’-][A-Za-z]+)*)(?:\.(?=\s*[-+*/×÷=]))?"
-    r"|(?P<arrow>[<>!:]=|=>|==>|[-=]+>)"
-    r"|(?P<equals>={1,2}|≈)"
-    r"|(?P<op>\*\*|//|[-+*/^×÷−–·∙⋅√π])"
-    r"|(?P<open>[(\[])|(?P<close>[)\]])"
-    r"|(?P<money>[$£€¢])"
-    r"|(?P<other>\S)"
-)
-_SAME = {"×": "*", "·": "*", "∙": "*", "⋅": "*", "÷": "/", "−": "-", "–": "-", "^": "**", "//": "/"}
-
-
-class Token(NamedTuple):
-    """`kind`: number, word, letter, op, equals, open, close or other; `value` of numbers."""
-
-    kind: str
-    text: str
-    start: int
-    end: int
-    value: Value = 0
-    decimals: int = 0
-    percent: bool = False
 
 
 class OutOfGrammar(Exception):
     """The tokens are no arithmetic, or larger than what is evaluated."""
 
 
-def tokens_of(line: str) -> list[Token]:
-    found: list[Token] = []
-    match, place = _TOKEN.search(line), 0
-    while match:
-        kind, text = match.lastgroup or "other", match.group()
-        start, place = match.span()
-        if kind in ("number", "percent"):
-            found.append(_number(match["number"], bool(match["percent"]), start, place))
-        elif kind == "word":
-            adjacent = line[start - 1 : start].isdigit()
-            letter = len(text) == 1 and (text not in "aA" or adjacent)
-            found.append(Token("letter" if letter else kind, text, start, place))
-        elif kind == "op":
-            found.append(Token(kind, _SAME.get(text, text), start, place))
-        elif kind == "mixed":
-            whole, top, bottom = map(int, re.findall(r"\d+", text))
-            if top < bottom:
-                found.append(Token("number", text, start, place, whole + Fraction(top, bottom)))
-            else:  # two numbers that stand side by side: "In 2 6/2 = 3"
-                place = start + len(str(whole))
-                found.append(_number(line[start:place], False, start, place))
-        elif kind != "money":
-            found.append(
-                Token("other" if kind in ("time", "arrow", "list") else kind, text, start, place)
-            )
-        match = _TOKEN.search(line, place)
-    return _with_operators(found)
-
-
-def _number(text: str, percent: bool, start: int, end: int) -> Token:
-    whole, _, decimals = text.replace(",", "").partition(".")
-    if len(whole) + len(decimals) > MAX_DIGITS:
-        return Token("other", text, start, end)
-    value: Value = int(whole + decimals)
-    if decimals:
-        value = Fraction(value, 10 ** len(decimals))
-    if percent:
-        value = Fraction(value) / 100
-    return Token("number", text, start, end, value, len(decimals), percent)
-
-
-def _with_operators(tokens: list[Token]) -> list[Token]:
-    """`x` between factors and `of` behind a share mean times."""
-    for index in range(1, len(tokens) - 1):
-        token, before, after = (
-            tokens[index - 1 : index + 2][1],
-            tokens[index - 1],
-            tokens[index + 1],
-        )
-        factor = after.kind in ("number", "open")
-        if token.kind == "letter" and token.text in "xX":
-            if factor and before.kind in ("number", "close", "word"):
-                tokens[index] = token._replace(kind="op", text="*")
-        elif token.text == "of" and factor and before.kind == "number":
-            share = before.percent or (index > 2 and tokens[index - 2].text == "/")
-            if share or " " in before.text or "/" in before.text:
-                tokens[index] = token._replace(kind="op", text="*")
-    return tokens
-
-
 class _NeedsSympy(Exception):
     pass
-
-
-def is_unit(token: Token) -> bool:
-    return token.kind == "word" and token.text not in ("sqrt", "pi")
 
 
 class _Parser:
@@ -280,12 +185,6 @@ def evaluate(tokens: Sequence[Token], start: int, end: int, whole: bool = True) 
     if whole and parser.at != end:
         raise OutOfGrammar
     return Expression(value, parser.at, parser.operations)
-
-
-def numbers(text: str) -> list[Value]:
-    """The values of all numbers of a text."""
-    found = (token for line in text.splitlines() for token in tokens_of(line))
-    return [token.value for token in found if token.kind == "number"]
 
 
 def first_value(line: str) -> Value | None:

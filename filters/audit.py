@@ -29,7 +29,8 @@ _REASONS = {
     ),
 }
 _TOUCHES = ("remove", "rename", "rmdir", "mkdir", "truncate", "link", "symlink", "listdir")
-_MAKES = ("os.mkdir", "os.link", "os.symlink")
+_TWO_PATHS = ("rename", "link", "symlink")
+_MAKES = ("mkdir", "link", "symlink")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _UNIX = 1
 
@@ -39,38 +40,40 @@ def watch(
 ) -> Callable[[str, tuple[Any, ...]], None]:
     """An audit hook that names a forbidden deed before the kernel refuses it."""
     getcwd, join, normpath, decode = os.getcwd, os.path.join, os.path.normpath, os.fsdecode
-    made = 0
+    made: set[str] = set()
+    count = made.__len__  # a program may put something else in the place of len
 
-    def lies_in(path: Any, folders: tuple[str, ...]) -> bool:
-        if path is None or isinstance(path, int):
-            return True
-        whole = normpath(join(getcwd(), decode(path)))
-        return any(whole == top or whole.startswith(top + "/") for top in folders)
+    def whole(path: Any) -> str:
+        """Absolute; a file that is open already counts as lying in the folder."""
+        is_open = path is None or isinstance(path, int)
+        return folder if is_open else normpath(join(getcwd(), decode(path)))
+
+    def lies_in(path: str, folders: tuple[str, ...]) -> bool:
+        return any(path == top or path.startswith(top + "/") for top in folders)
 
     def hook(event: str, values: tuple[Any, ...]) -> None:
-        nonlocal made
         family, _, name = event.partition(".")
         if event == "open":
-            path, _, flags = values
-            writes = bool(flags & _WRITES)
+            path, writes = whole(values[0]), bool(values[2] & _WRITES)
             allowed = (folder, os.devnull) if writes else (folder, os.devnull, *READABLE)
             if not lies_in(path, allowed):
-                end("file_outside", f"{'writes' if writes else 'reads'} {path!s}")
-            made += bool(flags & os.O_CREAT)
+                end("file_outside", f"{'writes' if writes else 'reads'} {path}")
+            if values[2] & os.O_CREAT:
+                made.add(path)
         elif family == "os" and name in _TOUCHES:
-            reads = name == "listdir"
-            allowed = (folder, *READABLE) if reads else (folder,)
-            paths = values[:2] if name in ("rename", "link") else values[:1]
+            allowed = (folder, *READABLE) if name == "listdir" else (folder,)
+            paths = [whole(path) for path in values[: 2 if name in _TWO_PATHS else 1]]
             if not all(lies_in(path, allowed) for path in paths):
-                end("file_outside", f"{event} {values[0]!s}")
-            made += event in _MAKES
+                end("file_outside", f"{event} {', '.join(paths)}")
+            if name in _MAKES:
+                made.add(paths[-1])
         elif family == "ctypes":
             end("native_code", event)
         elif family == "socket" and name == "__new__" and values[1] != _UNIX:
             end("network", "opens a socket")
         elif event in _REASONS or (family == "socket" and name in _REASONS):
             end(_REASONS.get(event) or _REASONS[name], event)
-        if made > files:
+        if count() > files:
             end("too_many_files", f"more than {files}")
 
     return hook

@@ -7,16 +7,8 @@ from fractions import Fraction
 
 import sympy
 
-from filters.arithmetic import (
-    MAX_UNIT_WORDS,
-    Expression,
-    OutOfGrammar,
-    Token,
-    Value,
-    evaluate,
-    is_unit,
-    tokens_of,
-)
+from filters.arithmetic import Expression, OutOfGrammar, evaluate
+from filters.math_tokens import MAX_UNIT_WORDS, Token, Value, is_unit, tokens_of
 
 _LATEX = (
     (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"((\1)/(\2))"),

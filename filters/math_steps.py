@@ -7,8 +7,9 @@ from typing import ClassVar, NamedTuple
 import polars as pl
 
 from filters import Example, Filter
-from filters.arithmetic import Value, first_value, numbers
+from filters.arithmetic import first_value
 from filters.equations import Step, plain, steps
+from filters.math_tokens import Value, numbers
 from filters.texts import body
 
 _MARK = re.compile(

@@ -6,9 +6,11 @@ What holds, on Linux with x86-64 or arm64 and without root or packages:
   to others), Landlock (files only in an empty folder of its own; the standard library readable),
   limits on processor time, memory and file size, time it may sleep; an empty
   environment, closed input, output to nowhere, one process a program;
-- by a Python audit hook, which a hostile program could get round: the names of the deeds, the
-  number of files, and, on kernels before 5.13, that nothing outside is read. There the kernel
-  refuses every opening for writing instead.
+- by a Python audit hook (filters/audit.py), which a hostile program could get round: the names of
+  the deeds, the number of files, and, on kernels before 5.13, that nothing outside is read. There
+  the kernel refuses every opening for writing instead;
+- not against a program that searches its own process for the means: that it says of itself that
+  it ran to its end. It can pass so, and still do nothing else.
 
 Elsewhere there is no such guard and nothing is run: `problem` says why.
 """

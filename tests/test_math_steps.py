@@ -9,9 +9,10 @@ import pytest
 import sympy
 
 from data import schema
-from filters.arithmetic import evaluate, tokens_of
+from filters.arithmetic import evaluate
 from filters.equations import steps
 from filters.math_steps import MathSteps, final_answer
+from filters.math_tokens import tokens_of
 
 GOLD = """Problem: A shop has 5 boxes with 12 pens each and sells 20 pens. How many are left?
 Solution:
@@ -43,6 +44,8 @@ def reason(text: str, **knobs: object) -> str | None:
         ("10 − 4 × 2 = 2", [True]),
         ("3 minutes/light * 4 lights = 12 minutes", [True]),
         ("3 minutes/light * 4 lights = 14 minutes", [False]),
+        ("60 km/h * 2 h = 120 km", [True]),
+        ("4 m x 3 m = 13 square metres", [False]),
         ("20% of 50 = 10", [True]),
         ("1/2 of 10 = 4", [False]),
         ("20/50 = 40%", [True]),
@@ -87,6 +90,7 @@ def test_steps_are_found_and_judged(text: str, holds: list[bool]) -> None:
         "300 = 20x",
         "x = 5",
         "4x = 100, or 100/4 = 25x",
+        "2m + 3 = 11",
         "60 minutes = 1 hour",
         "8:00 AM - 7:15 AM = 45 minutes",
         "Total cost - 5 = 10",

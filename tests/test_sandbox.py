@@ -131,6 +131,7 @@ def test_what_programs_usually_do_is_let_through() -> None:
         "import sqlite3, json, csv, unittest, zoneinfo\nzoneinfo.ZoneInfo('UTC')",
         "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\nassert A(1) == A(1)",
         "try:\n    x = bytearray(10 << 30)\nexcept MemoryError:\n    pass",
+        "for n in range(100): open('a', 'w').close()",
         "def test_two(given):\n    assert False",
         "def test_f():\n    assert True",
     )
@@ -229,6 +230,7 @@ def test_the_kernel_refuses_without_any_hook_of_pythons(tmp_path: Path, mode: st
     )
     if "no landlock" in result.stdout:
         pytest.skip("this kernel has no Landlock")
+    assert "forked" not in result.stdout
     found = dict(line.rsplit(" ", 1) for line in result.stdout.splitlines())
     guarded = mode == "landlock"
     assert found.pop("own signal") == "done"
@@ -237,7 +239,6 @@ def test_the_kernel_refuses_without_any_hook_of_pythons(tmp_path: Path, mode: st
     found.pop("trace")
     assert set(found.values()) <= {"1", "13", "18"}
     assert len(found) == 9, result.stderr
-    assert "forked" not in result.stdout
     assert result.returncode == -31  # SIGSYS
     assert outside.read_text() == "kept"
     assert oct(os.stat(outside).st_mode)[-3:] != "777"
