@@ -3,21 +3,20 @@
 Nothing of a text is ever given to `eval` or `sympify`: numbers, `+ - * / ^`, brackets, percents,
 square roots, pi and unit words are all that is understood, with bounds on digits and exponents.
 What lies outside of it (variables, times of day, ratios) is no arithmetic here.
-
-Rational arithmetic runs on int and `Fraction`, with the values of sympy's `Rational`; roots, broken
-powers and pi run on sympy.
+The values are sympy's: exact rationals, roots and pi.
 """
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
 import sympy
 
 from filters.math_tokens import MAX_UNIT_WORDS, Token, Value, is_unit, tokens_of
 
-MAX_BITS = 2048
+MAX_BITS = 4096
 MAX_EXPONENT = 100
+MAX_ROOT = 12
+MAX_ROOT_BITS = 128
 MAX_TOKENS = 80
 
 
@@ -25,15 +24,11 @@ class OutOfGrammar(Exception):
     """The tokens are no arithmetic, or larger than what is evaluated."""
 
 
-class _NeedsSympy(Exception):
-    pass
-
-
 class _Parser:
-    """Recursive descent over a line's tokens; `exact` on Fractions, else on sympy."""
+    """Recursive descent over a line's tokens."""
 
-    def __init__(self, tokens: Sequence[Token], at: int, end: int, exact: bool = True) -> None:
-        self.tokens, self.at, self.end, self.exact = tokens, at, end, exact
+    def __init__(self, tokens: Sequence[Token], at: int, end: int) -> None:
+        self.tokens, self.at, self.end = tokens, at, end
         self.depth = self.operations = 0
 
     def kind(self, ahead: int = 0) -> str:
@@ -64,9 +59,7 @@ class _Parser:
                 other = self.factor()
                 if divide and other == 0:
                     raise ZeroDivisionError
-                if divide:
-                    other = 1 / (Fraction(other) if isinstance(other, int) else other)
-                value = self.bounded(value * other)
+                value = self.bounded(value / other if divide else value * other)
             elif self.kind() == "open" and self.tokens[self.at - 1].kind in ("number", "close"):
                 self.operations += 1
                 value = self.bounded(value * self.factor())
@@ -98,9 +91,8 @@ class _Parser:
             raise OutOfGrammar
         self.at += 1
         if token.kind == "number":
-            value = token.value
             self.units()
-            return value if self.exact else sympy.Rational(value.numerator, value.denominator)
+            return token.value
         if token.kind == "open":
             self.depth += 1
             if self.depth > 20:
@@ -113,8 +105,6 @@ class _Parser:
             self.units()
             return value
         if token.text in ("π", "pi", "√", "sqrt"):
-            if self.exact:
-                raise _NeedsSympy
             if token.text in ("π", "pi"):
                 return sympy.pi
             self.operations += 1
@@ -135,27 +125,26 @@ class _Parser:
             self.at = at
 
     def power(self, base: Value, exponent: Value) -> Value:
-        if self.exact:
-            if exponent.denominator != 1:
-                raise _NeedsSympy
-            bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-            if abs(exponent) > MAX_EXPONENT or bits * abs(exponent) > MAX_BITS:
-                raise OutOfGrammar
-            if base == 0 and exponent < 0:
-                raise ZeroDivisionError
-            return Fraction(base) ** int(exponent)
-        if not (exponent.is_Rational and abs(exponent.p) <= MAX_EXPONENT and exponent.q <= 12):
+        if not (base.is_Rational and exponent.is_Rational):
             raise OutOfGrammar
-        if not base.is_Rational or base < 0 or max(base.p, base.q).bit_length() > 100:
+        if abs(exponent.p) > MAX_EXPONENT or exponent.q > MAX_ROOT:
+            raise OutOfGrammar
+        if _bits(base) * abs(exponent.p) > (MAX_BITS if exponent.q == 1 else MAX_ROOT_BITS):
+            raise OutOfGrammar
+        if base < 0 and exponent.q > 1:
             raise OutOfGrammar
         if base == 0 and exponent < 0:
             raise ZeroDivisionError
         return sympy.Pow(base, exponent)
 
     def bounded(self, value: Value) -> Value:
-        if self.exact and max(abs(value.numerator), value.denominator).bit_length() > 2 * MAX_BITS:
+        if value.is_Rational and _bits(value) > MAX_BITS:
             raise OutOfGrammar
         return value
+
+
+def _bits(value: Value) -> int:
+    return int(max(abs(value.p).bit_length(), value.q.bit_length()))
 
 
 class Expression(NamedTuple):
@@ -177,11 +166,7 @@ def evaluate(tokens: Sequence[Token], start: int, end: int, whole: bool = True) 
     if end - start > MAX_TOKENS:
         raise OutOfGrammar
     parser = _Parser(tokens, start, end)
-    try:
-        value = parser.sum()
-    except _NeedsSympy:
-        parser = _Parser(tokens, start, end, exact=False)
-        value = parser.sum()
+    value = parser.sum()
     if whole and parser.at != end:
         raise OutOfGrammar
     return Expression(value, parser.at, parser.operations)

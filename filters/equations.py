@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import sympy
 
@@ -171,25 +170,21 @@ def _agree(claimed: Sequence[Token], shown: str, left: Value, right: Value) -> b
     sum in dollars may be told in cents.
     """
     numbers = [token for token in claimed if token.kind == "number"]
-    unit = Fraction(0)
+    unit = sympy.Integer(0)
     if len(numbers) == 1 and numbers[0].decimals:
-        unit = Fraction(1, 10 ** numbers[0].decimals * (100 if numbers[0].percent else 1))
-    scales = [Fraction(1)]
+        unit = sympy.Rational(1, 10 ** numbers[0].decimals * (100 if numbers[0].percent else 1))
+    scales = [1]
     if "%" in shown or ("cent" in shown and "$" in shown):
-        scales += [Fraction(100), Fraction(1, 100)]
+        scales += [100, sympy.Rational(1, 100)]
     return any(_near(left * scale, right, unit) for scale in scales)
 
 
-def _near(left: Value, right: Value, unit: Fraction) -> bool:
+def _near(left: Value, right: Value, unit: Value) -> bool:
     """Whether `right` is `left` rounded to `unit`, or cut to it."""
     if left == right:
         return True
-    if not (isinstance(left, (int, Fraction)) and isinstance(right, (int, Fraction))):
-        far = sympy.N(_number(left) - _number(right), 30)
-        return bool(abs(far) <= max(float(unit) / 2, 1e-12))
-    far = Fraction(left) - right
+    far = left - right
+    if not far.is_Rational:
+        far = sympy.N(far, 30)
+        return bool(far.is_real and abs(far) <= max(unit / 2, 1e-12))
     return bool(abs(far) <= unit / 2 or 0 < (far if left > 0 else -far) < unit)
-
-
-def _number(value: Value) -> sympy.Expr:
-    return sympy.Rational(value) if isinstance(value, (int, Fraction)) else value

@@ -1,10 +1,10 @@
 """Reject worked solutions with a wrong step or an answer that no step gives."""
 
 import re
-from fractions import Fraction
 from typing import ClassVar, NamedTuple
 
 import polars as pl
+import sympy
 
 from filters import Example, Filter
 from filters.arithmetic import first_value
@@ -132,7 +132,7 @@ def _follows(answer: Answer, found: list[Step], text: str) -> bool:
         if not answer.before:
             return True
         values += numbers(plain(_solution(answer.before)))
-    scales = [1, 100, Fraction(1, 100)] if re.search(r"[$%¢]|\bcents?\b", text) else [1]
+    scales = [1, 100, sympy.Rational(1, 100)] if re.search(r"[$%¢]|\bcents?\b", text) else [1]
     return any(value * scale == answer.value for value in values for scale in scales)
 
 

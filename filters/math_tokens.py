@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any, NamedTuple
+
+import sympy
 
 MAX_DIGITS = 24
 MAX_UNIT_WORDS = 4
 
 Value = Any
-"""An int or a Fraction, or a sympy number where the arithmetic is more than rational."""
+"""A sympy number: Rational, or an expression of roots and pi."""
 
 _TOKEN = re.compile(
     r"(?P<mixed>\d{1,3}[ ](?:and[ ])?\d{1,3}/\d{1,3}(?![\d.,]*\d))"
@@ -34,7 +35,7 @@ class Token(NamedTuple):
     text: str
     start: int
     end: int
-    value: Value = 0
+    value: Value = sympy.Integer(0)
     decimals: int = 0
     percent: bool = False
 
@@ -55,7 +56,9 @@ def tokens_of(line: str) -> list[Token]:
         elif kind == "mixed":
             whole, top, bottom = map(int, re.findall(r"\d+", text))
             if top < bottom:
-                found.append(Token("number", text, start, place, whole + Fraction(top, bottom)))
+                found.append(
+                    Token("number", text, start, place, whole + sympy.Rational(top, bottom))
+                )
             else:  # two numbers that stand side by side: "In 2 6/2 = 3"
                 place = start + len(str(whole))
                 found.append(_number(line[start:place], False, start, place))
@@ -82,11 +85,9 @@ def _number(text: str, percent: bool, start: int, end: int) -> Token:
     whole, _, decimals = text.replace(",", "").partition(".")
     if len(whole) + len(decimals) > MAX_DIGITS:
         return Token("other", text, start, end)
-    value: Value = int(whole + decimals)
-    if decimals:
-        value = Fraction(value, 10 ** len(decimals))
-    if percent:
-        value = Fraction(value) / 100
+    digits = int(whole + decimals)
+    below = 10 ** len(decimals) * (100 if percent else 1)
+    value = sympy.Rational(digits, below) if below > 1 else sympy.Integer(digits)
     return Token("number", text, start, end, value, len(decimals), percent)
 
 
