@@ -1,6 +1,7 @@
 """Python code in a sample's text, and what the prompt promised of it. Nothing is run here."""
 
 import ast
+import itertools
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -84,7 +85,7 @@ def promised(prompt: str) -> list[ast.stmt]:
     found = []
     for match in _PROMISE.finditer(prompt):
         head = prompt[match.start(1) : match.start(1) + 2000]
-        for end in re.finditer(r":(?=\s|$|`)|\)", head):
+        for end in itertools.islice(re.finditer(r":(?=\s|$|`)|\)", head), 40):
             tree = parse(head[: end.end()].rstrip(":") + ": ...")
             if not isinstance(tree, str):
                 found += tree.body
