@@ -10,8 +10,10 @@ import hashlib
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
@@ -19,7 +21,11 @@ from pydantic import BaseModel, ConfigDict
 
 from data.errors import RecipeError, nearest
 
-HELPERS = ("kernels", "texts")
+HELPERS = (
+    *("arithmetic", "audit", "confinement", "equations", "kernels", "math_tokens"),
+    *("python_code", "sandbox", "sandbox_zygote", "texts"),
+)
+"""Modules here that hold no filter."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,13 @@ def load_filter(name: str) -> type[Filter] | type[CorpusFilter]:
 
 @functools.cache
 def filter_source(name: str) -> str:
-    """sha256 of the filter's file and of the kernels that filters share."""
-    modules = [load_filter(name).__module__, *(f"{__name__}.{helper}" for helper in HELPERS)]
-    texts = [inspect.getsource(importlib.import_module(module)) for module in modules]
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    """sha256 of the filter's file and of the helpers here that it reads, and they in turn."""
+    texts: dict[str, str] = {}
+    waiting = [load_filter(name).__module__.rpartition(".")[2]]
+    while waiting:
+        module = waiting.pop()
+        if module not in texts:
+            texts[module] = (Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8")
+            waiting += re.findall(r"^from filters\.(\w+) import", texts[module], re.MULTILINE)
+    ordered = [texts[module] for module in sorted(texts)]
+    return hashlib.sha256("\0".join(ordered).encode()).hexdigest()
