@@ -243,7 +243,7 @@ def _show(source: "Source", replies: list[dict[str, Any]]) -> None:
         if replies:
             _print_reply(replies[number])
     screen.print(Rule())
-    unused = sorted(columns - used - set(source.kind.NEEDS) - {"category"})
+    unused = sorted(columns - used - set(source.kind.NEEDS) - {"category", "level"})
     if unused:
         line = f"unused: no prompt here reads {', '.join(unused)} of the seeds"
         screen.print(line, style="yellow", markup=False)

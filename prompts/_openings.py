@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from data import schema
-from prompts import Seed
 
 T = TypeVar("T")
 
@@ -33,6 +32,6 @@ NARRATED = (
 )
 
 
-def pick(options: Sequence[T], seed: Seed, what: str = "opening") -> T:
-    """One of the options, always the same for a seed."""
-    return options[schema.make_id(["pick", what, dict(seed)]) % len(options)]
+def pick(options: Sequence[T], *of: object) -> T:
+    """One of the options, always the same for the same values."""
+    return options[schema.make_id(["pick", *of]) * len(options) >> 64]

@@ -41,7 +41,7 @@ class Blogpost(TaskKind):
             f"Write a blog post{named} that takes up what the extract is about and says more "
             f"than it does, with concrete details. {STYLES[self.style]} "
             f"About {self.words} words of plain prose, no lists and no headings. "
-            f"{pick(NARRATED, seed)} {NO_CLICHES}"
+            f"{pick(NARRATED, self.topic(seed))} {NO_CLICHES}"
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:

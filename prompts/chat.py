@@ -41,14 +41,14 @@ class Chat(TaskKind):
 
     def messages(self, seed: Seed) -> list[Message]:
         topic = in_sentence(str(seed["topic"])).rstrip("?.")
-        return user(pick(FIRST, seed).format(topic))
+        return user(pick(FIRST, self.topic(seed)).format(topic))
 
     def follow_up(self, seed: Seed, turns: list[Message]) -> str | None:
         asked = len(turns) // 2
         points = [str(point) for point in seed["focus"]][: self.turns - 1]
         if asked >= len(points):
             return None
-        return pick(FURTHER, seed, f"further {asked}").format(points[asked])
+        return pick(FURTHER, self.topic(seed), f"further {asked}").format(points[asked])
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
         return self.parse_exchange(
@@ -64,7 +64,7 @@ class Chat(TaskKind):
             knobs={"turns": 1},
             reply=" Frozen water. ",
             messages=(
-                {"role": "user", "content": "Quick question about Ice: how does it work, and why?"},
+                {"role": "user", "content": "Can you explain Ice with an example?"},
                 {"role": "assistant", "content": "Frozen water."},
             ),
         ),
@@ -73,9 +73,9 @@ class Chat(TaskKind):
             reply="Sure! Here is a short answer:\n\nWater below zero.",
             replies=("It is lower than that of water. So it",),
             messages=(
-                {"role": "user", "content": "Quick question about Ice: how does it work, and why?"},
+                {"role": "user", "content": "Can you explain Ice with an example?"},
                 {"role": "assistant", "content": "Water below zero."},
-                {"role": "user", "content": "What would change without this: density?"},
+                {"role": "user", "content": "And what about this: density?"},
                 {"role": "assistant", "content": "It is lower than that of water."},
             ),
         ),

@@ -43,7 +43,9 @@ class Continuation(TaskKind):
     def messages(self, seed: Seed) -> list[Message]:
         told = "\n".join(f"{t['role'].title()}: {t['content']}" for t in seed["messages"])
         shown = user(self._ask(SHOWN, MOVES[2], 1)) + assistant(EXAMPLE)
-        return shown + user(self._ask(told[-self.characters :], pick(MOVES, seed), self.turns))
+        return shown + user(
+            self._ask(told[-self.characters :], pick(MOVES, seed["messages"]), self.turns)
+        )
 
     def _ask(self, told: str, move: str, turns: int) -> str:
         more = f" Then go on until each has spoken {turns} times." if turns > 1 else ""

@@ -40,7 +40,7 @@ class CourseText(TaskKind):
             f"Here is the outline of a course.\n\n{seed['text']}\n\n{task}.{explained}\n"
             f"{known if number > 1 else ''}{AUDIENCES[self.audience]} "
             f"Write about {self.words} words of plain prose. "
-            f"{pick(FACTUAL, {'unit': title, **seed})} {NO_CLICHES}"
+            f"{pick(FACTUAL, title)} {NO_CLICHES}"
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:

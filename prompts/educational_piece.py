@@ -42,7 +42,7 @@ class EducationalPiece(TaskKind):
             "uses, then work through one example of your own with real numbers, step by step, "
             f"and say why each step is allowed. {READERS[self.audience, domain]} "
             f"About {self.words} words. Do not mention the extract. "
-            f"{pick(FACTUAL, seed)} {NO_CLICHES}"
+            f"{pick(FACTUAL, self.topic(seed))} {NO_CLICHES}"
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:

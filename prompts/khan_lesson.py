@@ -42,7 +42,8 @@ class KhanLesson(TaskKind):
             f"{listed(seed['focus'])}\n{known}"
             f"{LEVELS.get(str(seed.get('level')), LEVELS['high_school'])} "
             "Talk to the learner as you, and work through one example aloud, one thought at a "
-            f"time. About {self.words} words in paragraphs. {pick(FACTUAL, seed)} {NO_CLICHES}"
+            f"time. About {self.words} words in paragraphs. "
+            f"{pick(FACTUAL, self.topic(seed))} {NO_CLICHES}"
         )
 
     def follow_up(self, seed: Seed, turns: list[Message]) -> str | None:

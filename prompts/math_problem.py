@@ -27,7 +27,7 @@ SEED = {"text": "The ferry takes 3 cars and 4 bikes.", "topic": "ferries"}
 
 def _ask(document: str) -> str:
     found = list(dict.fromkeys(re.findall(r"(?<![\d.,])\d{1,4}(?:\.\d+)?(?![\d.,]*\d)", document)))
-    numbers = ", ".join(found[:3] if len(found) > 1 else [*found, *pick(NUMBERS, {"": document})])
+    numbers = ", ".join(found[:3] if len(found) > 1 else [*found, *pick(NUMBERS, document)])
     return (
         f"Document:\n{document}\n\n"
         f"Write one word problem on something that this document tells. Numbers: {numbers}. "

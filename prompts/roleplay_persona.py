@@ -32,6 +32,7 @@ FURTHER = (
     "I am not sure that I understood. Can you say it another way?",
 )
 SEED = {"name": "Ilo", "persona": "a baker", "manner": "dry", "scenario": "buying bread"}
+ASKED = "Ilo, what would you do in my place? It is about buying bread."
 CARD = (
     "You are Ilo, a baker. You speak like this: dry. The user comes to you for buying bread. Stay "
     "in character, answer in two to four sentences, and never say that you are an assistant."
@@ -58,7 +59,7 @@ class RoleplayPersona(TaskKind):
             f"The user comes to you for {seed['scenario']}. Stay in character, answer in two to "
             "four sentences, and never say that you are an assistant."
         )
-        first = pick(FIRST, seed).format(seed["scenario"], name=seed["name"])
+        first = pick(FIRST, self.topic(seed)).format(seed["scenario"], name=seed["name"])
         return [{"role": "system", "content": card}, *user(first)]
 
     def follow_up(self, seed: Seed, turns: list[Message]) -> str | None:
@@ -66,7 +67,9 @@ class RoleplayPersona(TaskKind):
         if asked >= self.turns - 1:
             return None
         said = {turn["content"] for turn in turns}
-        return pick([text for text in FURTHER if text not in said], seed, f"further {asked}")
+        return pick(
+            [text for text in FURTHER if text not in said], self.topic(seed), f"further {asked}"
+        )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
         answer = {"role": "assistant", "content": reply}
@@ -89,7 +92,7 @@ class RoleplayPersona(TaskKind):
             reply="Bread is round here. You eat it. Then you",
             messages=(
                 {"role": "system", "content": CARD},
-                {"role": "user", "content": "I tried it alone and failed. I mean buying bread."},
+                {"role": "user", "content": ASKED},
                 {"role": "assistant", "content": "Bread is round here. You eat it."},
             ),
             meta={"stripped": [{"rule": "unfinished", "text": "Then you", "turn": "1"}]},
@@ -101,9 +104,9 @@ class RoleplayPersona(TaskKind):
             replies=("Come back at six.",),
             messages=(
                 {"role": "system", "content": CARD},
-                {"role": "user", "content": "I tried it alone and failed. I mean buying bread."},
+                {"role": "user", "content": ASKED},
                 {"role": "assistant", "content": "Sold out."},
-                {"role": "user", "content": "How will I know that it is done?"},
+                {"role": "user", "content": "What should I do first when I am home?"},
                 {"role": "assistant", "content": "Come back at six."},
             ),
         ),

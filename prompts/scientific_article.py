@@ -46,7 +46,7 @@ class ScientificArticle(TaskKind):
             f"{in_sentence(str(seed['topic']))}. It deals with:\n{listed(seed['focus'])}\n"
             f"{FORMS[self.style]} Keep to established facts and invent no authors, years or "
             f"sources. About {self.words} words in paragraphs, exact and without praise. "
-            f"{pick(FACTUAL, seed)} {NO_CLICHES}"
+            f"{pick(FACTUAL, self.topic(seed))} {NO_CLICHES}"
         )
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:

@@ -58,7 +58,7 @@ class Story(TaskKind):
         used = f"Use the words {', '.join(wanted)}. " if wanted else ""
         return user(
             f"Write a story of about {self.words} words from this premise: {seed['premise']} "
-            f"{STYLES[self.style]} {used}{pick(NARRATED, seed)} {NO_CLICHES} "
+            f"{STYLES[self.style]} {used}{pick(NARRATED, self.topic(seed))} {NO_CLICHES} "
             "Write only the story and bring it to its end."
         )
 

@@ -26,7 +26,7 @@ class Textbook(TaskKind):
     """The length that is asked for."""
 
     def messages(self, seed: Seed) -> list[Message]:
-        opening = pick(FACTUAL if self.style == "academic" else NARRATED, seed)
+        opening = pick(FACTUAL if self.style == "academic" else NARRATED, self.topic(seed))
         return user(
             f"Write a section of a textbook on {seed['category']} with the title "
             f'"{seed["topic"]}". Explain these points, in whole paragraphs:\n'

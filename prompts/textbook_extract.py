@@ -29,7 +29,7 @@ class TextbookExtract(TaskKind):
 
     def messages(self, seed: Seed) -> list[Message]:
         named = f' on "{seed["topic"]}"' if self.topic_shown and seed.get("topic") else ""
-        opening = pick(FACTUAL if self.style == "academic" else NARRATED, seed)
+        opening = pick(FACTUAL if self.style == "academic" else NARRATED, self.topic(seed))
         return user(
             f'Here is an extract of a web page:\n"{seed["text"]}"\n\n'
             f"Write a section of a textbook{named} that teaches what a reader has to know to "

@@ -53,7 +53,7 @@ class TextbookUnit(TaskKind):
             if reference
             else "",
             f"{AUDIENCES[self.audience]} Write about {self.words} words of plain prose. "
-            f"{pick(FACTUAL, seed)} {NO_CLICHES}",
+            f"{pick(FACTUAL, self.topic(seed))} {NO_CLICHES}",
         ]
         return user("\n\n".join(part for part in parts if part))
 

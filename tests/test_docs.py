@@ -58,7 +58,7 @@ def test_the_readmes_polars_snippet_runs(demo: Path) -> None:
 
 
 def test_the_readmes_seeds_are_a_recipe(write_recipe: Callable[..., Path]) -> None:
-    (text,) = blocks("README.md", "yaml")
+    (text,) = [text for text in blocks("README.md", "yaml") if "generate:" in text]
     given = yaml.safe_load(text)["generate"]
     recipe = load_recipe(str(write_recipe(change=lambda r: r.update(generate=given))))
     (source,) = recipe.generate.values()

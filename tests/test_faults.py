@@ -273,8 +273,8 @@ def test_the_account_stands_in_the_manifest(
 
 
 def many(recipe: dict[str, Any]) -> None:
-    recipe["generate"]["books"]["samples"] = 1500
-    recipe["generate"]["sums"]["samples"] = 500
+    recipe["generate"]["books"]["samples"] = 1700
+    recipe["generate"]["sums"]["samples"] = 300
     recipe["part_rows"] = 250
 
 

@@ -242,7 +242,12 @@ def test_a_mix_may_not_name_a_judge(write_recipe: Write) -> None:
 def test_an_output_of_judges_alone_is_refused(write_recipe: Write) -> None:
     def change(recipe: dict[str, Any]) -> None:
         judged(recipe)
-        recipe["generate"] = {"scores": {**recipe["generate"]["scores"], "seeds": {"file": "x"}}}
+        recipe["generate"] = {
+            "scores": {
+                **recipe["generate"]["scores"],
+                "seeds": {"file": "data/seeds/extracts.jsonl"},
+            }
+        }
 
     with pytest.raises(RecipeError, match="no source but judges"):
         load_recipe(str(write_recipe(change=change)))
