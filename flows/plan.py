@@ -11,7 +11,7 @@ from pathlib import Path
 from data.parts import Stage, sha256_file
 from data.templates import template_source
 from data.tokenization import load_tokenizer
-from filters import CorpusFilter, Filter, filter_source, load_filter
+from filters import Judge, filter_source, load_filter
 from flows.loading import load_recipe
 from flows.recipe import CurationStep, Generate, Output, Recipe, Sampling, make_knobs
 from inference.models import Model, engine_python, resolve
@@ -41,7 +41,7 @@ class Step:
     """One entry of `curate`; its stage holds the verdicts on all sources' samples."""
 
     settings: CurationStep
-    judge: Filter | CorpusFilter
+    judge: Judge
     verdicts: Stage
 
 
@@ -182,6 +182,7 @@ def _steps(recipe: Recipe, out: Path, sources: tuple[Source, ...]) -> Iterator[S
     reads = [source.samples for source in sources]
     for number, entry in enumerate(recipe.curate, 1):
         judge = make_knobs(load_filter(entry.filter), entry.knobs, entry.filter)
+        judge.check()
         verdicts = Stage(
             out,
             f"verdicts.{number}.{entry.filter}",
@@ -190,6 +191,7 @@ def _steps(recipe: Recipe, out: Path, sources: tuple[Source, ...]) -> Iterator[S
                 "code": filter_source(entry.filter),
                 "only": list(entry.only),
                 "except": list(entry.except_),
+                **({"files": files} if (files := judge.files()) else {}),
             },
             list(reads),
         )

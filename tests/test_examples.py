@@ -1,13 +1,19 @@
 """Every kind's and every filter's EXAMPLES hold, whatever file is added."""
 
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from data import schema
-from filters import CorpusFilter, Filter, list_filters, load_filter
+from filters import Cleaner, CorpusFilter, Filter, list_filters, load_filter
 from filters import Example as FilterExample
+from filters.measures import measure
+from filters.texts import body
 from prompts import Draft, Example, Refusal, list_kinds, load_kind
 
 KINDS = [(name, example) for name in list_kinds() for example in load_kind(name).EXAMPLES]
@@ -59,22 +65,61 @@ def test_a_filters_example_is_judged_as_it_says(name: str, example: FilterExampl
     judge = load_filter(name)(**example.knobs)
     samples = frame(example.samples)
     if isinstance(judge, Filter):
-        reasons = judge.reasons(samples)
+        measured = measure(samples, judge.MEASURES)
+        reasons = judge.reasons(measured)
         assert reasons.to_list() == list(example.reasons)
-        rejected = samples.filter(reasons.is_not_null())
+        rejected = measured.filter(reasons.is_not_null())
         assert judge.figures(rejected).height == rejected.height
     elif isinstance(judge, CorpusFilter):
-        halves = [samples[: len(samples) // 2], samples[len(samples) // 2 :]]
-        verdicts = judge.resolve(pl.concat([judge.sketch(half) for half in halves]))
-        found = dict(verdicts.select("id", "reason").iter_rows())
+        corpus = Held(judge, [samples[: len(samples) // 2], samples[len(samples) // 2 :]])
+        found = dict(judge.resolve(corpus).rejected.select("id", "reason").iter_rows())
         assert [found.get(id) for id in samples["id"]] == list(example.reasons)
+    else:
+        assert judge.clean(body(samples)).to_list() == list(example.cleaned)
 
 
 @pytest.mark.parametrize("name", list_filters())
 def test_a_filter_keeps_one_example_and_rejects_another(name: str) -> None:
-    reasons = [reason for example in load_filter(name).EXAMPLES for reason in example.reasons]
+    judge = load_filter(name)
+    if issubclass(judge, Cleaner):
+        pairs = [
+            (sample["text"], cleaned)
+            for example in judge.EXAMPLES
+            for sample, cleaned in zip(example.samples, example.cleaned, strict=True)
+        ]
+        assert any(before == after for before, after in pairs)
+        assert any(before != after for before, after in pairs)
+        return
+    reasons = [reason for example in judge.EXAMPLES for reason in example.reasons]
     assert None in reasons
     assert any(reasons)
+
+
+class Held:
+    """A corpus of parts in memory, references behind."""
+
+    def __init__(self, judge: CorpusFilter, parts: Sequence[pl.DataFrame]) -> None:
+        referred = list(judge.references())
+        self._parts = [(part, judge.sketch(part)) for part in (*parts, *referred)]
+        self._first_reference = len(parts)
+
+    @property
+    def scratch(self) -> Path:
+        return Path(tempfile.gettempdir())
+
+    def sketches(self, *columns: str) -> pl.DataFrame:
+        marked = [
+            sketch.with_columns(reference=pl.lit(number >= self._first_reference))
+            for number, (_, sketch) in enumerate(self._parts)
+        ]
+        return pl.concat([part.select(columns) for part in marked])
+
+    def samples(self, rows: "np.ndarray[Any, np.dtype[np.int64]]") -> Iterator[pl.DataFrame]:
+        start = 0
+        for part, sketch in self._parts:
+            inside = rows[(rows >= start) & (rows < start + len(sketch))] - start
+            start += len(sketch)
+            yield part.filter(pl.col("id").is_in(sketch["id"].gather(inside).to_list()))
 
 
 def frame(rows: tuple[Any, ...]) -> pl.DataFrame:
