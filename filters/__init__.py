@@ -30,15 +30,15 @@ HELPERS = (
     "duplicates",
     "guards",
     "kernels",
-    "line_kernels",
     "measures",
-    "ngram_kernels",
-    "personal",
+    "ngrams",
+    "patterns",
+    "private",
     "references",
     "shingles",
-    "spans",
+    "spacing",
+    "text_figures",
     "texts",
-    "word_kernels",
     "words",
 )
 
@@ -93,6 +93,10 @@ class _Judge(BaseModel):
 
 class Filter(_Judge):
     """A row filter: what it says of a sample depends on that sample alone."""
+
+    def prepare(self, samples: pl.DataFrame) -> pl.DataFrame:
+        """The samples with columns that the methods below share, where any are dear."""
+        return samples
 
     def reasons(self, samples: pl.DataFrame) -> pl.Series:
         """A reason a row, null = keep; as many rows as `samples`."""

@@ -43,7 +43,7 @@ def _word_end(data: Bytes, at: int, end: int, table: Classes) -> int:
     while at < end:
         code, length = decode(data, at, end)
         kind = classify(code, table)
-        if WORD > kind or kind > DIGIT:
+        if not WORD <= kind <= DIGIT:
             return at
         at += length
     return end

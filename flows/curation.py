@@ -88,6 +88,7 @@ def _write_verdicts(step: Step, index: int, samples: pl.DataFrame) -> None:
             figures=pl.struct("before_tokens").struct.json_encode(),
         )
     elif isinstance(judge, Filter):
+        judged = judge.prepare(judged)
         notes = judge.notes(judged)
         if notes is not None:
             step.verdicts.write(index, notes.to_arrow(), "notes")

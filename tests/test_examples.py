@@ -65,7 +65,7 @@ def test_a_filters_example_is_judged_as_it_says(name: str, example: FilterExampl
     judge = load_filter(name)(**example.knobs)
     samples = frame(example.samples)
     if isinstance(judge, Filter):
-        measured = measure(samples, judge.MEASURES)
+        measured = judge.prepare(measure(samples, judge.MEASURES))
         reasons = judge.reasons(measured)
         assert reasons.to_list() == list(example.reasons)
         rejected = measured.filter(reasons.is_not_null())
@@ -123,7 +123,9 @@ class Held:
 
 
 def frame(rows: tuple[Any, ...]) -> pl.DataFrame:
-    columns = {field.name: None for field in schema.SAMPLES}
+    schema_of = dict(pl.DataFrame(schema.SAMPLES.empty_table()).schema)
+    if any("score" in row for row in rows):
+        schema_of["score"] = pl.Float64()
+    columns = dict.fromkeys(schema_of)
     filled = [{**columns, "id": number, "tokens": 0, **row} for number, row in enumerate(rows)]
-    empty = pl.DataFrame(schema.SAMPLES.empty_table())
-    return pl.DataFrame(filled, schema=empty.schema)
+    return pl.DataFrame(filled, schema=schema_of)
