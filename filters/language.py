@@ -9,6 +9,11 @@ from pydantic import Field, field_validator
 from filters import Example, Filter
 from filters.texts import body
 
+_ENGLISH = """The river rises in the hills, where the snow lies late in the year, and runs down
+to the sea through woods and fields that nobody has named."""
+_GERMAN = """Der Fluss entspringt in den Bergen, wo der Schnee bis in den Frühling liegt, und fließt
+durch Wälder und Felder, die niemand benannt hat, bis zum Meer."""
+
 
 class Language(Filter):
     """Reject texts that are not in the wanted languages; told offline by lingua, of 75.
@@ -20,6 +25,8 @@ class Language(Filter):
     """ISO 639-1 codes."""
     characters: int = Field(600, ge=20)
     """How much of a text's start is read."""
+    min_characters: int = Field(80, ge=1)
+    """Shorter texts stay: their language cannot be told."""
 
     @field_validator("keep")
     @classmethod
@@ -36,12 +43,13 @@ class Language(Filter):
         return samples.with_columns(pl.Series("language", codes, dtype=pl.String))
 
     def reasons(self, samples: pl.DataFrame) -> pl.Series:
-        code = (pl.col("tag") == "Code").fill_null(False)
+        long = body(samples).str.len_chars() >= self.min_characters
+        judged = long & (samples["tag"] != "Code").fill_null(True)
         language = pl.col("language")
         return samples.select(
-            reason=pl.when(~code & language.is_null())
+            reason=pl.when(judged & language.is_null())
             .then(pl.lit("no_language"))
-            .when(~code & ~language.is_in(list(self.keep)))
+            .when(judged & ~language.is_in(list(self.keep)))
             .then(pl.format("language_{}", language))
         )["reason"]
 
@@ -51,17 +59,18 @@ class Language(Filter):
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
         Example(
             samples=(
-                {"text": "The river rises in the hills and runs down to the sea."},
-                {"text": "Der Fluss entspringt in den Bergen und fließt zum Meer."},
-                {"text": "水の上に氷が浮くのは、氷の密度が水より小さいからである。"},
-                {"text": "12345 !!!"},
-                {"text": "für = größe + maß", "tag": "Code"},
+                {"text": _ENGLISH},
+                {"text": _GERMAN},
+                {"text": "水の上に氷が浮くのは、氷の密度が水より小さいからである。" * 4},
+                {"text": "12345 !!!" * 12},
+                {"text": _GERMAN, "tag": "Code"},
+                {"text": "Der Fluss"},
             ),
-            reasons=(None, "language_de", "language_ja", "no_language", None),
+            reasons=(None, "language_de", "language_ja", "no_language", None, None),
         ),
         Example(
-            samples=({"text": "La rivière descend des collines vers la mer."},),
-            reasons=(None,),
+            samples=({"text": _GERMAN}, {"text": _ENGLISH}),
+            reasons=(None, "language_en"),
             knobs={"keep": ["fr", "de"]},
         ),
     )
@@ -78,4 +87,5 @@ def _codes() -> tuple[str, ...]:
 def _detector() -> Any:
     from lingua import LanguageDetectorBuilder  # noqa: PLC0415
 
-    return LanguageDetectorBuilder.from_all_languages().build()
+    # Trigrams alone: longer n-grams only help below 120 characters, and take a gigabyte.
+    return LanguageDetectorBuilder.from_all_languages().with_low_accuracy_mode().build()

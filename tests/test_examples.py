@@ -1,11 +1,8 @@
 """Every kind's and every filter's EXAMPLES hold, whatever file is added."""
 
-import tempfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -15,6 +12,7 @@ from filters import Example as FilterExample
 from filters.measures import measure
 from filters.texts import body
 from prompts import Draft, Example, Refusal, list_kinds, load_kind
+from tests.corpora import resolve
 
 KINDS = [(name, example) for name in list_kinds() for example in load_kind(name).EXAMPLES]
 FILTERS = [(name, example) for name in list_filters() for example in load_filter(name).EXAMPLES]
@@ -61,7 +59,9 @@ def test_a_kind_never_asks_the_model_for_its_tag(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "example"), FILTERS)
-def test_a_filters_example_is_judged_as_it_says(name: str, example: FilterExample) -> None:
+def test_a_filters_example_is_judged_as_it_says(
+    name: str, example: FilterExample, tmp_path: Path
+) -> None:
     judge = load_filter(name)(**example.knobs)
     samples = frame(example.samples)
     if isinstance(judge, Filter):
@@ -71,8 +71,9 @@ def test_a_filters_example_is_judged_as_it_says(name: str, example: FilterExampl
         rejected = measured.filter(reasons.is_not_null())
         assert judge.figures(rejected).height == rejected.height
     elif isinstance(judge, CorpusFilter):
-        corpus = Held(judge, [samples[: len(samples) // 2], samples[len(samples) // 2 :]])
-        found = dict(judge.resolve(corpus).rejected.select("id", "reason").iter_rows())
+        halves = [samples[: len(samples) // 2], samples[len(samples) // 2 :]]
+        verdicts = resolve(judge, halves, tmp_path).rejected
+        found = dict(verdicts.select("id", "reason").iter_rows())
         assert [found.get(id) for id in samples["id"]] == list(example.reasons)
     else:
         assert judge.clean(body(samples)).to_list() == list(example.cleaned)
@@ -93,33 +94,6 @@ def test_a_filter_keeps_one_example_and_rejects_another(name: str) -> None:
     reasons = [reason for example in judge.EXAMPLES for reason in example.reasons]
     assert None in reasons
     assert any(reasons)
-
-
-class Held:
-    """A corpus of parts in memory, references behind."""
-
-    def __init__(self, judge: CorpusFilter, parts: Sequence[pl.DataFrame]) -> None:
-        referred = list(judge.references())
-        self._parts = [(part, judge.sketch(part)) for part in (*parts, *referred)]
-        self._first_reference = len(parts)
-
-    @property
-    def scratch(self) -> Path:
-        return Path(tempfile.gettempdir())
-
-    def sketches(self, *columns: str) -> pl.DataFrame:
-        marked = [
-            sketch.with_columns(reference=pl.lit(number >= self._first_reference))
-            for number, (_, sketch) in enumerate(self._parts)
-        ]
-        return pl.concat([part.select(columns) for part in marked])
-
-    def samples(self, rows: "np.ndarray[Any, np.dtype[np.int64]]") -> Iterator[pl.DataFrame]:
-        start = 0
-        for part, sketch in self._parts:
-            inside = rows[(rows >= start) & (rows < start + len(sketch))] - start
-            start += len(sketch)
-            yield part.filter(pl.col("id").is_in(sketch["id"].gather(inside).to_list()))
 
 
 def frame(rows: tuple[Any, ...]) -> pl.DataFrame:
