@@ -132,9 +132,8 @@ def test_short_empty_and_blank_texts(tmp_path: Path) -> None:
 
 
 def test_a_hundred_thousand_identical_rows_cost_no_square(tmp_path: Path) -> None:
-    samples = pl.concat([frame([{"text": SEA}])] * 100_000).with_columns(
-        id=pl.int_range(100_000, dtype=pl.UInt64)
-    )
+    ids = pl.DataFrame({"id": pl.int_range(100_000, dtype=pl.UInt64, eager=True)})
+    samples = ids.join(frame([{"text": SEA}]).drop("id"), how="cross")
     found = resolve(NearDuplicate(), [samples], tmp_path)
     assert found.rejected.height == 99_999
     assert found.tables["pairs"].height < 300_000
