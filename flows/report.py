@@ -79,7 +79,11 @@ def _label(plan: Plan, step: int) -> str:
 
 
 def _check_sums(table: pl.DataFrame) -> None:
-    into = table.filter(pl.col("stage") == "asked").select("source", "rows", "tokens")
+    into = (
+        table.filter(pl.col("stage") == "asked")
+        .group_by("source")
+        .agg(pl.col("rows", "tokens").sum())
+    )
     out = (
         table.filter(pl.col("stage") != "asked")
         .group_by("source")

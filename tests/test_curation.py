@@ -334,7 +334,7 @@ def test_a_judges_scores_are_joined_by_the_sample_that_it_read(tmp_path: Path) -
     whole = recipe([{**step, "min_score": {**step["min_score"], "only": ["made"]}}])
     whole["generate"]["judge"] = {"kind": "textbook", "seeds": {"from": "made"}, "samples": 1}
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(whole))
+    path.write_text(yaml.safe_dump(whole, sort_keys=False))
     plan = plan_build(str(path), tmp_path / "out")
     texts = pl.DataFrame({"id": [1, 2, 3], "text": [SEA] * 3}, schema_overrides={"id": pl.UInt64})
     write_samples(plan, [texts.to_arrow()])
