@@ -46,36 +46,78 @@ def make(folder: str, text: str, documents: str) -> dict[str, float]:
     return {"bytes": size}
 
 
-def near(folder: str, documents: str, preset: str, scratch: str) -> dict[str, float]:
-    """From Parquet to verdicts, part by part, and the recall of the pairs that were made."""
+STEPS: dict[str, list[Any]] = {
+    "fineweb": [{"near_duplicate": {"preset": "fineweb"}}],
+    "default": ["near_duplicate"],
+    "quality": ["gopher_quality", "gopher_repetition", "fineweb"],
+}
+
+
+def _plan(folder: str, name: str) -> Any:
+    """The build whose samples are the corpus; its curate stage has these steps."""
+    import yaml
+
+    from benchmarks.sample_stage import recipe as made_recipe
+    from flows.plan import plan_build
+
+    items = Path(folder) / "items.jsonl"
+    if not items.exists():
+        items.write_text("".join(json.dumps({"question": item}) + "\n" for item in _items()))
+    drop = {"decontaminate": {"benchmarks": [{"file": str(items), "columns": ["question"]}]}}
+    steps: list[Any] = ["exact_duplicate", "near_duplicate", *STEPS["quality"], drop]
+    recipe = Path(folder) / f"{name}.yaml"
+    recipe.write_text(yaml.safe_dump(made_recipe(STEPS.get(name, steps))))
+    return plan_build(str(recipe), Path(folder) / "out")
+
+
+def samples(folder: str, documents: str) -> dict[str, float]:
+    """The corpus as the samples of a build."""
+    from benchmarks.sample_stage import write_samples
+
+    write_samples(_plan(folder, "whole"), parts(folder, documents))
+    return {}
+
+
+def stage(folder: str, name: str) -> dict[str, float]:
+    """The curate stage, from the Parquet of samples to the Parquet of verdicts."""
+    from flows.curation import curate
+
+    plan = _plan(folder, name)
+    start = time.process_time()
+    curate(plan)
+    used = time.process_time() - start
+    fallen = sum(
+        step.verdicts.read(part).num_rows
+        for step in plan.steps
+        for part in range(plan.sources[0].samples.count())
+    )
+    return {"stage_cpu": used, "rows": fallen}
+
+
+def near_quality(folder: str, documents: str, name: str) -> dict[str, float]:
+    """Recall of the pairs that the corpus was made with, in groups; precision of the pairs."""
     import polars as pl
 
-    from filters.near_duplicate import NearDuplicate
-    from tests.corpora import Held
-
-    judge = NearDuplicate.model_validate({"preset": preset})
-    tables = [
-        pl.DataFrame(table).with_columns(tag=pl.lit(None, pl.String))
-        for table in parts(folder, documents)
-    ]
-    found = judge.resolve(Held(judge, tables, Path(scratch)))
-    pairs = {
-        (int(a, 16), int(b, 16)) for a, b in found.tables["pairs"].select("id", "other").rows()
-    }
+    (step,) = _plan(folder, name).steps
+    found = pl.DataFrame(step.verdicts.read(0, "pairs"))
+    pairs = {(int(a, 16), int(b, 16)) for a, b in found.select("id", "other").rows()}
     groups = _groups(pairs)
-    alike, near_pairs, every = set(), 0, 0
-    texts = {id: text for t in tables for id, text in t.select("id", "text").iter_rows()}
-    for table in tables:
-        made = table.filter(pl.col("origin") >= 0)
-        for id, origin in made.select("id", "origin").iter_rows():
-            every += 1
-            near_pairs += groups.get(id, id) == groups.get(origin, origin)
-            if every <= 4000 and jaccard(texts[id], texts[origin]) >= 0.5:
-                alike.add((min(id, origin), max(id, origin)))
-    sampled = random.Random(0).sample(sorted(pairs), min(2000, len(pairs)))
-    exact = sum(jaccard(texts[a], texts[b]) >= 0.5 for a, b in sampled) / max(1, len(sampled))
-    hit = sum(groups.get(a, a) == groups.get(b, b) for a, b in alike) / max(1, len(alike))
-    return {"recall": hit, "precision": exact, "made_recall": near_pairs / max(1, every)}
+    origins: dict[int, int] = {}
+    texts: dict[int, str] = {}
+    for table in parts(folder, documents):
+        origins |= dict(zip(table["id"].to_pylist(), table["origin"].to_pylist(), strict=True))
+        texts |= dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    made = [(id, origin) for id, origin in origins.items() if origin >= 0]
+    joined = {(a, b) for a, b in made if groups.get(a, a) == groups.get(b, b)}
+    some = random.Random(0).sample(made, min(3000, len(made)))
+    alike = [pair for pair in some if jaccard(texts[pair[0]], texts[pair[1]]) >= 0.5]
+    checked = random.Random(0).sample(sorted(pairs), min(2000, len(pairs)))
+    exact = sum(jaccard(texts[a], texts[b]) >= 0.5 for a, b in checked) / max(1, len(checked))
+    return {
+        "recall": sum(pair in joined for pair in alike) / max(1, len(alike)),
+        "made_recall": len(joined) / max(1, len(made)),
+        "precision": exact,
+    }
 
 
 def _groups(pairs: set[tuple[int, int]]) -> dict[int, int]:
@@ -126,7 +168,9 @@ def _frames(folder: str, documents: str) -> list[Any]:
 def near_kernel(folder: str, documents: str) -> dict[str, float]:
     from filters.near_duplicate import NearDuplicate
 
-    return {"per_second": _timed(NearDuplicate().sketch, _frames(folder, documents))}
+    return {
+        "per_second": _timed(NearDuplicate.model_validate({}).sketch, _frames(folder, documents))
+    }
 
 
 def quality(folder: str, documents: str) -> dict[str, float]:
@@ -167,29 +211,31 @@ def datatrove_quality(folder: str, documents: str) -> dict[str, float]:
 
 
 def agreement(documents: str) -> dict[str, Any]:
+    from datatrove.pipeline import filters
+
     from benchmarks.made_texts import near_thresholds, words_of
     from tests import test_quality_oracle as oracle
 
     texts = near_thresholds(words_of(None), int(documents), seed=1)
     rules = {}
-    gopher, no_alpha = oracle.GopherQualityFilter(), {"max_non_alpha_words_ratio": 0}
+    gopher, no_alpha = filters.GopherQualityFilter(), {"max_non_alpha_words_ratio": 0}
     for label, name, theirs, names, knobs in (
         ("gopher", "gopher_quality", gopher, oracle.GOPHER, {"alpha_of": "tokens"}),
         (
             "gopher without the alpha rule",
             "gopher_quality",
-            oracle.GopherQualityFilter(**no_alpha),
+            filters.GopherQualityFilter(**no_alpha),
             oracle.GOPHER,
             {"min_alpha_words": None},
         ),
         (
             "repetition",
             "gopher_repetition",
-            oracle.GopherRepetitionFilter(),
+            filters.GopherRepetitionFilter(),
             oracle.REPETITION,
             {},
         ),
-        ("fineweb", "fineweb", oracle.FineWebQualityFilter(), oracle.FINEWEB, {}),
+        ("fineweb", "fineweb", filters.FineWebQualityFilter(), oracle.FINEWEB, {}),
     ):
         found = oracle.ours(name, texts, **knobs)
         expected = oracle.theirs(theirs, names, texts)
@@ -248,7 +294,7 @@ def _items() -> list[str]:
     return [" ".join(draw.choices(words, k=draw.randint(30, 120))) for _ in range(1300)]
 
 
-def decontaminate(folder: str, documents: str) -> dict[str, float]:
+def decontaminate(folder: str, documents: str) -> dict[str, Any]:
     import polars as pl
 
     from filters.decontaminate import Decontaminate
@@ -271,7 +317,7 @@ def decontaminate(folder: str, documents: str) -> dict[str, float]:
             if draw.random() < 0.05:
                 words[place] = draw.choice(["zu", "zi", "za", "ze"])
         edited.append(f"{text[:500]} {' '.join(words)} {text[500:]}")
-    shares = {}
+    shares: dict[str, Any] = {}
     for name, texts in (("verbatim", verbatim), ("edited", edited)):
         samples = pl.DataFrame({"text": texts})
         shares[name] = judge.reasons(judge.prepare(samples)).is_not_null().mean()
@@ -291,32 +337,6 @@ def datatrove_decontaminate(folder: str, documents: str) -> dict[str, float]:
     for text in texts:
         judge.filter(Document(text=text, id="0"))
     return {"per_second": len(texts) / (time.process_time() - start)}
-
-
-def stage(folder: str, documents: str, out: str) -> dict[str, float]:
-    """The curate stage of a build whose samples are the corpus, from Parquet to Parquet."""
-    import yaml
-
-    from benchmarks.sample_stage import recipe as made_recipe
-    from benchmarks.sample_stage import write_samples
-    from flows.curation import curate
-    from flows.plan import plan_build
-    from flows.report import funnel
-
-    file = Path(folder) / "items.jsonl"
-    file.write_text("".join(json.dumps({"question": item}) + "\n" for item in _items()))
-    steps: list[Any] = ["exact_duplicate", "near_duplicate", "gopher_quality"]
-    steps += ["gopher_repetition", "fineweb"]
-    steps += [{"decontaminate": {"benchmarks": [{"file": str(file), "columns": ["question"]}]}}]
-    recipe = Path(folder) / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(made_recipe(steps)))
-    plan = plan_build(str(recipe), out)
-    write_samples(plan, parts(folder, documents))
-    start = time.process_time()
-    curate(plan)
-    used = time.process_time() - start
-    kept = funnel(plan).filter(stage="kept")["rows"].sum()
-    return {"stage_cpu": used, "rows": kept}
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Datatrove(Filter):
         from datatrove.data import Document  # noqa: PLC0415
 
         judge = self._make()
-        reasons = []
+        reasons: list[str | None] = []
         for id, text in zip(samples["id"].to_list(), body(samples).to_list(), strict=True):
             try:
                 result = judge.filter(Document(text=text, id=str(id), metadata={}))

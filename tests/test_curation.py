@@ -1,6 +1,7 @@
 """The curate stage: verdicts and changes of a build whose samples are given."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,10 +14,13 @@ import pytest
 import yaml
 
 from benchmarks.sample_stage import recipe, write_samples
+from data import ROOT
 from data.errors import DamagedPart, RecipeError, ShardmillError, SourceError
+from filters import load_filter
 from flows import curation
 from flows.curation import curate
 from flows.plan import Plan, plan_build
+from flows.recipe import make_knobs
 from flows.report import contamination, funnel
 from flows.stages import Work, kept_samples, sample_parts
 from tests.builds import digests
@@ -242,7 +246,7 @@ def test_a_sample_with_two_verdicts_stops_the_run(
 
     def doubled(*given: Any) -> pl.DataFrame:
         verdict = pl.DataFrame({"id": [0, 0], "reason": ["x", "y"], "figures": ["", ""]})
-        return verdict.cast(dict(original(*given).schema))
+        return verdict.cast({"id": original(*given).schema["id"]})
 
     monkeypatch.setattr(curation, "_reject", doubled)
     with pytest.raises(ShardmillError, match="samples went in"):
@@ -350,3 +354,11 @@ def test_a_judges_scores_are_joined_by_the_sample_that_it_read(tmp_path: Path) -
     write_samples(plan, [said.to_arrow()], 1)
     curate(plan)
     assert verdicts(plan) == {1: "low_score", 3: "no_score"}
+
+
+def test_the_readmes_curation_names_filters_and_knobs_that_exist(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(curate:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for entry in yaml.safe_load(block)["curate"]:
+        name, knobs = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+        own = {key: value for key, value in knobs.items() if key not in ("only", "except")}
+        make_knobs(load_filter(name), own, name)

@@ -15,6 +15,14 @@ from tests.corpora import frame, resolve, write_lines
 SEA = "The sea is deep and the sea is wide, and nobody who lives by it has ever seen its end."
 
 
+def near(**knobs: Any) -> NearDuplicate:
+    return NearDuplicate.model_validate(knobs)
+
+
+def exact(**knobs: Any) -> ExactDuplicate:
+    return ExactDuplicate.model_validate(knobs)
+
+
 def rejected(judge: Any, rows: list[dict[str, Any]], scratch: Path) -> dict[int, str]:
     found = resolve(judge, [frame(rows)], scratch).rejected
     return dict(found.select("id", "reason").iter_rows())
@@ -42,7 +50,7 @@ def test_pairs_alike_are_found_and_no_others(
         for n, o in enumerate(origins)
         if o >= 0 and len(sets[n] & sets[o]) / len(sets[n] | sets[o]) >= 0.5
     }
-    found = resolve(NearDuplicate(), [frame([{"text": text} for text in texts])], tmp_path)
+    found = resolve(near(), [frame([{"text": text} for text in texts])], tmp_path)
     pairs = {
         (min(a, b), max(a, b)): share
         for a, b, share in (
@@ -52,16 +60,16 @@ def test_pairs_alike_are_found_and_no_others(
     assert len(alike) > 60
     assert len(alike & set(pairs)) >= 0.97 * len(alike)
     for (a, b), share in pairs.items():
-        exact = len(sets[a] & sets[b]) / len(sets[a] | sets[b])
-        assert exact >= 0.49
-        assert share == pytest.approx(exact, abs=0.01)
+        counted = len(sets[a] & sets[b]) / len(sets[a] | sets[b])
+        assert counted >= 0.49
+        assert share == pytest.approx(counted, abs=0.01)
 
 
 def test_parts_and_their_order_change_nothing(
     made: tuple[list[str], list[int]], tmp_path: Path
 ) -> None:
     samples = frame([{"text": text} for text in made[0][:400]])
-    for judge in (NearDuplicate(), NearDuplicate(preset="fineweb"), ExactDuplicate()):
+    for judge in (near(), near(preset="fineweb"), exact()):
         whole = resolve(judge, [samples], tmp_path).rejected.sort("id")
         parts = [samples[n : n + 37] for n in range(0, len(samples), 37)]
         mixed = resolve(judge, parts[::-1], tmp_path).rejected.sort("id")
@@ -71,20 +79,21 @@ def test_parts_and_their_order_change_nothing(
 
 def test_a_group_keeps_the_first_the_longest_or_the_best(tmp_path: Path) -> None:
     rows = [{"text": SEA}, {"text": SEA + " Truly."}, {"text": SEA}]
-    assert set(rejected(NearDuplicate(), rows, tmp_path)) == {1, 2}
-    assert set(rejected(NearDuplicate(keep="longest"), rows, tmp_path)) == {0, 2}
-    best = NearDuplicate.model_validate({"keep": "best", "score": {"column": "tokens"}})
+    assert set(rejected(near(), rows, tmp_path)) == {1, 2}
+    assert set(rejected(near(keep="longest"), rows, tmp_path)) == {0, 2}
+    best = near(keep="best", score={"column": "tokens"})
     samples = frame(rows).with_columns(score=pl.Series([1.0, 2.0, 3.0]))
     assert set(resolve(best, [samples], tmp_path).rejected["id"]) == {0, 1}
 
 
 def test_sources_are_compared_across_or_within(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"text": SEA, "source": "a"},
         {"text": SEA, "source": "b"},
         {"text": SEA, "source": "a"},
     ]
-    for judge in (NearDuplicate, ExactDuplicate):
+    judges: list[Any] = [near, exact]
+    for judge in judges:
         assert set(rejected(judge(), rows, tmp_path)) == {1, 2}
         assert set(rejected(judge(scope="source"), rows, tmp_path)) == {2}
 
@@ -94,11 +103,10 @@ def test_samples_like_a_reference_fall_and_the_reference_is_no_sample(
     tag: str | None, tmp_path: Path
 ) -> None:
     file = write_lines(tmp_path / "set.jsonl", [{"body": SEA}, {"body": "Nothing like it at all"}])
-    knobs = {"against": [str(file)], "columns": ["body"]}
+    knobs: dict[str, Any] = {"against": [str(file)], "columns": ["body"]}
     rows = [{"text": SEA, "tag": tag}, {"text": "Some words of another text altogether."}]
-    near = NearDuplicate.model_validate(knobs)
-    assert rejected(near, rows, tmp_path) == {0: "like_reference"}
-    assert rejected(ExactDuplicate.model_validate(knobs), rows, tmp_path) == {0: "in_reference"}
+    assert rejected(near(**knobs), rows, tmp_path) == {0: "like_reference"}
+    assert rejected(exact(**knobs), rows, tmp_path) == {0: "in_reference"}
 
 
 @pytest.mark.parametrize(
@@ -117,24 +125,25 @@ def test_samples_like_a_reference_fall_and_the_reference_is_no_sample(
 def test_what_tells_maths_and_code_apart_is_no_edit(
     tag: str, other: tuple[str, str], tmp_path: Path
 ) -> None:
-    rows = [{"text": f"{SEA}\n{piece}\n{SEA}", "tag": tag} for piece in other]
-    assert rejected(NearDuplicate(), rows, tmp_path) == {}
-    assert len(rejected(NearDuplicate(), [{**row, "tag": None} for row in rows], tmp_path)) == 1
-    same = [rows[0], {**rows[0], "text": rows[0]["text"].replace("nobody", "noone")}]
-    assert len(rejected(NearDuplicate(), same, tmp_path)) == 1
+    rows: list[dict[str, Any]] = [{"text": f"{SEA}\n{piece}\n{SEA}", "tag": tag} for piece in other]
+    assert rejected(near(), rows, tmp_path) == {}
+    assert len(rejected(near(), [{**row, "tag": None} for row in rows], tmp_path)) == 1
+    changed = f"{SEA}\n{other[0]}\n{SEA}".replace("nobody", "noone")
+    same = [rows[0], {**rows[0], "text": changed}]
+    assert len(rejected(near(), same, tmp_path)) == 1
 
 
 def test_short_empty_and_blank_texts(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"text": text} for text in ("Up we go", "up, we go!", "", "", "!!! ???", "... ---", " ")
     ]
-    assert rejected(NearDuplicate(), rows, tmp_path) == {1: "like_another"}
+    assert rejected(near(), rows, tmp_path) == {1: "like_another"}
 
 
 def test_a_hundred_thousand_identical_rows_cost_no_square(tmp_path: Path) -> None:
     ids = pl.DataFrame({"id": pl.int_range(100_000, dtype=pl.UInt64, eager=True)})
     samples = ids.join(frame([{"text": SEA}]).drop("id"), how="cross")
-    found = resolve(NearDuplicate(), [samples], tmp_path)
+    found = resolve(near(), [samples], tmp_path)
     assert found.rejected.height == 99_999
     assert found.tables["pairs"].height < 300_000
 
@@ -143,4 +152,4 @@ def test_one_text_of_fifty_megabytes_and_one_without_spaces(tmp_path: Path) -> N
     words = np.random.default_rng(0).integers(0, 5000, 6_000_000).astype(str)
     long = " ".join(words.tolist())[:30_000_000]
     texts = [long, long[:-20] + " the end of it", "x" * 20_000_000]
-    assert set(rejected(NearDuplicate(), [{"text": text} for text in texts], tmp_path)) == {1}
+    assert set(rejected(near(), [{"text": text} for text in texts], tmp_path)) == {1}
