@@ -132,7 +132,11 @@ def _suffix(
         return 0 if _listed(abbreviated, hash_codes(codes, start, end - 1)) else 1
     if traits[last] & SUFFIX and end - start > 1:
         return 1
-    if end - start > 1 and bits & NUMERIC and (last in (37, 43, 36, 0xA3, 0x20AC)):
+    if (
+        end - start > 1
+        and bits & NUMERIC
+        and (last == 37 or last == 43 or last == 36 or last == 0xA3 or last == 0x20AC)
+    ):
         return 1
     if traits[last] & ALPHA:
         first = end
@@ -158,19 +162,27 @@ def _infix(codes: Codes, at: int, start: int, end: int, traits: Traits) -> int:
     if at == start or at + 1 >= end:
         return 0
     before, behind = traits[codes[at - 1]], traits[codes[at + 1]]
-    if code in (43, 45, 42, 94) and before & NUMERIC and (behind & NUMERIC or codes[at + 1] == 45):
+    if (
+        (code == 43 or code == 45 or code == 42 or code == 94)
+        and before & NUMERIC
+        and (behind & NUMERIC or codes[at + 1] == 45)
+    ):
         return 1
     if code == 46:
         return 1 if before & LOWER and behind & UPPER else 0
-    if code in (44, 126) and before & ALPHA and behind & ALPHA:
+    if (code == 44 or code == 126) and before & ALPHA and behind & ALPHA:
         return 1
-    if code in (45, 0x2013, 0x2014) and before & ALPHA:
+    if (code == 45 or code == 0x2013 or code == 0x2014) and before & ALPHA:
         dashes = 1
         while code == 45 and dashes < 3 and at + dashes < end and codes[at + dashes] == 45:
             dashes += 1
         if at + dashes < end and traits[codes[at + dashes]] & ALPHA:
             return dashes
-    if code in (58, 60, 62, 61, 47) and before & (ALPHA | NUMERIC) and behind & ALPHA:
+    if (
+        (code == 58 or 60 <= code <= 62 or code == 47)
+        and before & (ALPHA | NUMERIC)
+        and behind & ALPHA
+    ):
         return 1
     return 0
 
@@ -205,10 +217,15 @@ def tokenize(
         if traits[codes[at]] & BLANK:
             at += 1
             continue
-        start = at
+        start, every = at, ALPHA
         while at < length and not traits[codes[at]] & BLANK:
+            every &= np.int64(traits[codes[at]])
             at += 1
         end = at
+        if every and end - start != 6:  # letters alone, and not "cannot": most words
+            ends[2 * count], ends[2 * count + 1] = start, end
+            count += 1
+            continue
         while start < end:
             step = 0
             if codes[start] == 46 and start + 1 < end and codes[start + 1] == 46:
@@ -230,6 +247,9 @@ def tokenize(
         piece = start
         k = start
         while k < core:
+            if traits[codes[k]] & (ALPHA | NUMERIC):  # a call a letter would cost more than all
+                k += 1
+                continue
             step = _infix(codes, k, start, core, traits)
             if step:
                 if k > piece:

@@ -83,9 +83,11 @@ def _line_figures(
     stamp: int,
 ) -> None:
     """Fill what WORDS tells of characters and lines."""
+    marks, breaks = 0, 0
     for at in range(length):
-        out[6] += codes[at] == 35
-        out[15] += codes[at] == 10
+        marks += codes[at] == 35
+        breaks += codes[at] == 10
+    out[6], out[15] = marks, breaks
     at = 0
     while at < length:  # Python's count of "...": none overlap
         if codes[at] == 0x2026:
@@ -262,9 +264,9 @@ def text_figures(
                 figures[2] += 1
                 figures[3] += last - first
             if last - first < 6:
-                place = np.searchsorted(stop_words, hashes[k])
-                if place < len(stop_words) and stop_words[place] == hashes[k]:
-                    found |= np.uint64(1) << np.uint64(place)
+                for place in range(len(stop_words)):
+                    if stop_words[place] == hashes[k]:
+                        found |= np.uint64(1) << np.uint64(place)
         while found:
             figures[5] += 1
             found &= found - np.uint64(1)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import yaml
 from pydantic import ValidationError
 
-from data import ROOT, schema
+from data import ROOT
 from data.errors import RecipeError, nearest
 from data.templates import TEMPLATES
 from data.tokenization import PACKAGED
-from filters import Judge, load_filter
+from filters import load_filter
+from flows.filter_knobs import anchored_step, check_scores
 from flows.recipe import HUGE, NAME, CurationStep, Recipe, Seeds, make_knobs
 from prompts import load_kind
 
@@ -193,7 +193,7 @@ def _check(recipe: Recipe, where: Any) -> None:
         with _at(where(("curate", index))):
             judge = make_knobs(load_filter(step.filter), step.knobs, step.filter)
             _check_scope(recipe, step)
-            _check_scores(recipe, judge)
+            check_scores(recipe, judge)
     for name, output in recipe.outputs.items():
         if not re.fullmatch(NAME, name):
             raise RecipeError(f"output name {name!r} must match {NAME}", where=where(("outputs",)))
@@ -221,22 +221,6 @@ def _check_scope(recipe: Recipe, step: CurationStep) -> None:
             raise RecipeError(
                 f"{step.filter} names no source or tag: {name!r}", fix=nearest(name, known)
             )
-
-
-def _check_scores(recipe: Recipe, judge: Judge) -> None:
-    asked = judge.scores()
-    if asked is None:
-        return
-    numeric = [field.name for field in schema.SAMPLES if pa.types.is_primitive(field.type)]
-    if asked.from_ is None and asked.column not in numeric:
-        raise RecipeError(
-            f"no numeric column of samples: {asked.column!r}", fix=nearest(asked.column, numeric)
-        )
-    if asked.from_ is not None and asked.from_ not in recipe.generate:
-        raise RecipeError(
-            f"scores come from no source: {asked.from_!r}",
-            fix=nearest(asked.from_, recipe.generate),
-        )
 
 
 def _check_chain(recipe: Recipe, name: str) -> None:
@@ -285,34 +269,12 @@ def _anchored(recipe: Recipe, path: Path) -> Recipe:
             )
         seeds = Seeds.model_validate({"file": str(found.resolve())})
         generate[name] = source.model_copy(update={"seeds": seeds})
-    curate = tuple(_anchored_step(step, path, n) for n, step in enumerate(recipe.curate))
+    curate = tuple(anchored_step(step, path, n) for n, step in enumerate(recipe.curate))
     outputs = {
         name: output.model_copy(update={"tokenizer": _tokenizer(output.tokenizer, path)})
         for name, output in recipe.outputs.items()
     }
     return recipe.model_copy(update={"generate": generate, "curate": curate, "outputs": outputs})
-
-
-def _anchored_step(step: CurationStep, path: Path, number: int) -> CurationStep:
-    """The step with its files beside the recipe, here or in the project made absolute."""
-
-    def find(name: str) -> str:
-        with contextlib.suppress(OSError, ValueError):
-            for base in (path.resolve().parent, Path.cwd(), ROOT):
-                if (base / name).exists():
-                    return str((base / name).resolve())
-        raise RecipeError(
-            f"{name} does not exist",
-            where=f"{path}, curate.{number}.{step.filter}",
-            fix="give its path from the recipe, from here or from the project's root",
-        )
-
-    judge = make_knobs(load_filter(step.filter), step.knobs, step.filter)
-    anchored = judge.anchored(find)
-    if anchored == judge:
-        return step
-    knobs = anchored.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return step.model_copy(update={"knobs": knobs})
 
 
 def _tokenizer(name: str, path: Path) -> str:
