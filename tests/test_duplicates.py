@@ -78,7 +78,7 @@ def test_parts_and_their_order_change_nothing(
 
 
 def test_a_group_keeps_the_first_the_longest_or_the_best(tmp_path: Path) -> None:
-    rows = [{"text": SEA}, {"text": SEA + " Truly."}, {"text": SEA}]
+    rows: list[dict[str, Any]] = [{"text": SEA}, {"text": SEA + " Truly."}, {"text": SEA}]
     assert set(rejected(near(), rows, tmp_path)) == {1, 2}
     assert set(rejected(near(keep="longest"), rows, tmp_path)) == {0, 2}
     best = near(keep="best", score={"column": "tokens"})
@@ -104,7 +104,10 @@ def test_samples_like_a_reference_fall_and_the_reference_is_no_sample(
 ) -> None:
     file = write_lines(tmp_path / "set.jsonl", [{"body": SEA}, {"body": "Nothing like it at all"}])
     knobs: dict[str, Any] = {"against": [str(file)], "columns": ["body"]}
-    rows = [{"text": SEA, "tag": tag}, {"text": "Some words of another text altogether."}]
+    rows: list[dict[str, Any]] = [
+        {"text": SEA, "tag": tag},
+        {"text": "Some words of another text altogether."},
+    ]
     assert rejected(near(**knobs), rows, tmp_path) == {0: "like_reference"}
     assert rejected(exact(**knobs), rows, tmp_path) == {0: "in_reference"}
 
