@@ -90,6 +90,20 @@ VERDICTS = pa.schema(
 """`figures`: the numbers behind the reason as JSON."""
 
 
+CHANGES = pa.schema(
+    [
+        ("id", pa.uint64()),
+        ("text", pa.string()),
+        ("messages", pa.list_(MESSAGE)),
+        ("tokens", pa.int32()),
+        ("before_text", pa.string()),
+        ("before_messages", pa.list_(MESSAGE)),
+        ("before_tokens", pa.int32()),
+    ]
+)
+"""What a cleaner made of the samples that it changed, and what they were before it."""
+
+
 def tokens_schema(id_type: pa.DataType) -> pa.Schema:
     """One tokenized document a row; `source` indexes the names in the stage's manifest."""
     return pa.schema(

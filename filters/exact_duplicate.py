@@ -2,34 +2,46 @@
 
 from typing import ClassVar
 
-import numpy as np
 import polars as pl
 
-from filters import CorpusFilter, Example
+from filters import Corpus, Example, Resolved
+from filters.duplicates import Deduplicator, exact_tags, hex_ids, keepers
 from filters.kernels import normalized_hashes, utf8
 from filters.texts import body
 
-EXACT_TAGS = ("Code", "Math")
 
-
-class ExactDuplicate(CorpusFilter):
-    """Reject all but one of the samples with the same text; the least id is kept.
+class ExactDuplicate(Deduplicator):
+    """Reject all but one of the samples with the same text.
 
     Case, ASCII punctuation and white space do not count, but for code and maths, where only
     white space does not. Compared by a 128-bit hash.
     """
 
     def sketch(self, samples: pl.DataFrame) -> pl.DataFrame:
-        fold = ~samples["tag"].is_in(EXACT_TAGS).fill_null(False).to_numpy()
-        hashes = normalized_hashes(*utf8(body(samples)), np.ascontiguousarray(fold))
-        return pl.DataFrame({"id": samples["id"], "a": hashes[:, 0], "b": hashes[:, 1]})
+        texts = body(samples)
+        data, offsets = utf8(texts)
+        hashes = normalized_hashes(data, offsets, ~exact_tags(samples))
+        return pl.DataFrame(
+            {
+                "id": samples["id"],
+                "rank": self.rank(samples, texts),
+                "a": hashes[:, 0] ^ self.salts(samples).to_numpy(),
+                "b": hashes[:, 1],
+            }
+        )
 
-    def resolve(self, sketches: pl.DataFrame) -> pl.DataFrame:
-        marked = sketches.with_columns(kept=pl.col("id").min().over("a", "b"))
-        return marked.filter(pl.col("id") != pl.col("kept")).select(
-            "id",
-            reason=pl.lit("same_text"),
-            figures=pl.struct(kept=pl.col("kept").cast(pl.String)).struct.json_encode(),
+    def resolve(self, corpus: Corpus) -> Resolved:
+        texts = corpus.sketches("id", "rank", "a", "b", "reference")
+        groups = texts.filter(pl.len().over("a", "b") > 1)
+        judged = keepers(groups.with_columns(group=pl.struct("a", "b").rank("dense")))
+        fallen = judged.filter((pl.col("id") != pl.col("kept")) & ~pl.col("reference"))
+        shown = fallen.select(kept=hex_ids(fallen["kept"]), size="size")
+        return Resolved(
+            fallen.select(
+                "id",
+                reason=pl.when("by").then(pl.lit("in_reference")).otherwise(pl.lit("same_text")),
+                figures=shown.to_struct().struct.json_encode(),
+            )
         )
 
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
@@ -38,8 +50,10 @@ class ExactDuplicate(CorpusFilter):
                 {"id": 2, "text": "Ice floats,  because it is LIGHT."},
                 {"id": 1, "text": "ice floats because it is light"},
                 {"id": 3, "text": "Ice floats because it is bright."},
+                {"id": 4, "text": "+++"},
+                {"id": 5, "text": "---"},
             ),
-            reasons=("same_text", None, None),
+            reasons=("same_text", None, None, None, None),
         ),
         Example(
             samples=(
@@ -50,5 +64,14 @@ class ExactDuplicate(CorpusFilter):
                 {"id": 5, "text": "x = a\n  + b", "tag": "Code"},
             ),
             reasons=(None, None, None, None, "same_text"),
+        ),
+        Example(
+            samples=(
+                {"id": 1, "text": "The sea is deep.", "source": "a"},
+                {"id": 2, "text": "The sea is deep!", "source": "b"},
+                {"id": 3, "text": "The sea is deep...", "source": "a"},
+            ),
+            reasons=("same_text", None, None),
+            knobs={"scope": "source", "keep": "longest"},
         ),
     )

@@ -3,11 +3,12 @@
 Nothing here makes a Python object per row or per token; all release the GIL.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+
+from filters.compiled import kernel
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -26,45 +27,56 @@ def utf8(texts: pl.Series) -> tuple[Bytes, Ints]:
     return data, offsets
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _mix(state: np.uint64, value: np.uint64) -> np.uint64:
     state = (state ^ value) * np.uint64(0xFF51AFD7ED558CCD)
     return state ^ (state >> np.uint64(32))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
+def _normalized_hash(text: Bytes, fold: bool) -> tuple[np.uint64, np.uint64, bool]:
+    """Two hashes, and whether anything was left of the text."""
+    first, second = np.uint64(0x2545F4914F6CDD1D), np.uint64(0x5851F42D4C957F2D)
+    gap, any_yet = False, False
+    for at in range(len(text)):
+        byte = text[at]
+        if fold:
+            if 65 <= byte <= 90:
+                byte += 32
+            is_word = 97 <= byte <= 122 or 48 <= byte <= 57 or byte >= 128
+        else:
+            is_word = byte > 32
+        if not is_word:
+            gap = True
+            continue
+        if gap and any_yet:
+            first = _mix(first, np.uint64(32))
+            second = _mix(second, np.uint64(32) + _PRIME)
+        gap, any_yet = False, True
+        first = _mix(first, np.uint64(byte))
+        second = _mix(second, np.uint64(byte) + _PRIME)
+    return first, second, any_yet
+
+
+@kernel
 def normalized_hashes(data: Bytes, offsets: Ints, fold: npt.NDArray[np.bool_]) -> Hashes:
     """Two independent 64-bit hashes a text, shape (rows, 2).
 
     White space runs count as one space and none at the ends. Where `fold` is set, ASCII
-    letters count as lower case and ASCII punctuation as white space; digits always count.
+    letters count as lower case and ASCII punctuation as white space, unless there is nothing
+    else; digits always count.
     """
     hashes = np.empty((len(offsets) - 1, 2), np.uint64)
     for row in range(len(offsets) - 1):
-        first, second = np.uint64(0x2545F4914F6CDD1D), np.uint64(0x5851F42D4C957F2D)
-        gap, any_yet = False, False
-        for at in range(offsets[row], offsets[row + 1]):
-            byte = data[at]
-            if fold[row]:
-                if 65 <= byte <= 90:
-                    byte += 32
-                is_word = 97 <= byte <= 122 or 48 <= byte <= 57 or byte >= 128
-            else:
-                is_word = byte > 32
-            if not is_word:
-                gap = True
-                continue
-            if gap and any_yet:
-                first = _mix(first, np.uint64(32))
-                second = _mix(second, np.uint64(32) + _PRIME)
-            gap, any_yet = False, True
-            first = _mix(first, np.uint64(byte))
-            second = _mix(second, np.uint64(byte) + _PRIME)
+        text = data[offsets[row] : offsets[row + 1]]
+        first, second, any_yet = _normalized_hash(text, fold[row])
+        if fold[row] and not any_yet:
+            first, second, any_yet = _normalized_hash(text, False)
         hashes[row, 0], hashes[row, 1] = first, second
     return hashes
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _words(data: Bytes, start: int, end: int) -> tuple[Hashes, Ints]:
     """Hash and byte length of each word (runs of anything but ASCII white space)."""
     count = 0
@@ -92,7 +104,7 @@ def _words(data: Bytes, start: int, end: int) -> tuple[Hashes, Ints]:
     return hashes, lengths
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def repeated_ngrams(data: Bytes, offsets: Ints, size: int) -> npt.NDArray[np.float64]:
     """Share of each text's word bytes that lie in a `size`-gram seen earlier in the text."""
     shares = np.zeros(len(offsets) - 1, np.float64)

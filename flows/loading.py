@@ -14,6 +14,7 @@ from data.errors import RecipeError, nearest
 from data.templates import TEMPLATES
 from data.tokenization import PACKAGED
 from filters import load_filter
+from flows.filter_knobs import anchored_step, check_scores
 from flows.inputs import anchored, check_draws
 from flows.recipe import HUGE, NAME, CurationStep, Recipe, make_knobs
 from prompts import load_kind
@@ -183,8 +184,9 @@ def _check(recipe: Recipe, where: Any) -> None:
             check_draws(source, kind)
     for index, step in enumerate(recipe.curate):
         with _at(where(("curate", index))):
-            make_knobs(load_filter(step.filter), step.knobs, step.filter)
+            judge = make_knobs(load_filter(step.filter), step.knobs, step.filter)
             _check_scope(recipe, step)
+            check_scores(recipe, judge)
     for name, output in recipe.outputs.items():
         if not re.fullmatch(NAME, name):
             raise RecipeError(f"output name {name!r} must match {NAME}", where=where(("outputs",)))
@@ -259,11 +261,12 @@ def _anchored(recipe: Recipe, path: Path) -> Recipe:
     generate = dict(recipe.generate)
     for name, source in recipe.generate.items():
         generate[name] = anchored(source, path, f"generate.{name}")
+    curate = tuple(anchored_step(step, path, n) for n, step in enumerate(recipe.curate))
     outputs = {
         name: output.model_copy(update={"tokenizer": _tokenizer(output.tokenizer, path)})
         for name, output in recipe.outputs.items()
     }
-    return recipe.model_copy(update={"generate": generate, "outputs": outputs})
+    return recipe.model_copy(update={"generate": generate, "curate": curate, "outputs": outputs})
 
 
 def _tokenizer(name: str, path: Path) -> str:

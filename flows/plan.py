@@ -15,7 +15,7 @@ from data.schema import fingerprint
 from data.sources import identify
 from data.templates import template_source
 from data.tokenization import load_tokenizer
-from filters import CorpusFilter, Filter, filter_source, load_filter
+from filters import Judge, filter_source, load_filter
 from flows.inputs import read_draws
 from flows.loading import load_recipe
 from flows.recipe import CurationStep, Generate, Output, Recipe, Sampling, Seeds, make_knobs
@@ -46,7 +46,7 @@ class Step:
     """One entry of `curate`; its stage holds the verdicts on all sources' samples."""
 
     settings: CurationStep
-    judge: Filter | CorpusFilter
+    judge: Judge
     verdicts: Stage
 
 
@@ -203,6 +203,7 @@ def _steps(recipe: Recipe, out: Path, sources: tuple[Source, ...]) -> Iterator[S
     reads = [source.samples for source in sources]
     for number, entry in enumerate(recipe.curate, 1):
         judge = make_knobs(load_filter(entry.filter), entry.knobs, entry.filter)
+        judge.check()
         verdicts = Stage(
             out,
             f"verdicts.{number}.{entry.filter}",
@@ -211,6 +212,7 @@ def _steps(recipe: Recipe, out: Path, sources: tuple[Source, ...]) -> Iterator[S
                 "code": filter_source(entry.filter),
                 "only": list(entry.only),
                 "except": list(entry.except_),
+                **({"files": files} if (files := judge.files()) else {}),
             },
             list(reads),
         )

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from data.errors import ShardmillError
 from data.parts import write_if_changed
+from filters import Cleaner
 from flows.diversity import openings
 from flows.plan import Plan, Target
 from flows.prompting import DUPLICATE, duplicates
@@ -19,58 +20,74 @@ PARSE = "parse"
 
 
 def funnel(plan: Plan) -> pl.DataFrame:
-    """Rows and tokens by `source`, `stage` and `reason`.
+    """Rows and tokens by `source`, `tag`, `stage`, `filter` and `reason`.
 
-    The stages are `asked`, then each that rejects, in order, then `kept`. Raises
-    ShardmillError where asked is not kept + rejected.
+    The stages are `asked`, then each that rejects or cleans, in order, then `kept`. What
+    cleaners took of texts that stay is a row of no samples, with the reason `cleaned`. Raises
+    ShardmillError where asked is not kept + rejected (+ cleaned), in rows or in tokens.
     """
     tables = []
     for index, (source, part) in enumerate(sample_parts(plan)):
-        samples = pl.DataFrame(source.samples.read(part).select(["id", "source", "tokens"]))
-        verdicts = [(PARSE, source.samples.read(part, "verdicts"))]
-        verdicts += [(_label(plan, n), s.verdicts.read(index)) for n, s in enumerate(plan.steps)]
-        rejected = pl.concat(
-            [
-                pl.DataFrame(table).select("id", "reason", stage=pl.lit(stage, pl.String))
-                for stage, table in verdicts
-            ]
-        )
-        judged = samples.join(rejected, on="id", how="left", maintain_order="left")
-        judged = judged.with_columns(pl.col("stage").fill_null("kept"))
-        tables.append(
-            pl.concat(
-                [
-                    judged,
-                    samples.with_columns(reason=pl.lit(None, pl.String), stage=pl.lit("asked")),
-                ],
-                how="diagonal",
-            )
-            .group_by("source", "stage", "reason")
-            .agg(rows=pl.len(), tokens=pl.col("tokens").sum())
-        )
-    table = (
-        pl.concat(tables).group_by("source", "stage", "reason").agg(pl.col("rows", "tokens").sum())
+        samples = pl.DataFrame(source.samples.read(part).select(["id", "source", "tag", "tokens"]))
+        tables.append(samples.with_columns(stage=pl.lit("asked"), rows=pl.lit(1)))
+        left = samples
+        steps = [(PARSE, source.samples.read(part, "verdicts"), None)]
+        for number, step in enumerate(plan.steps):
+            cleaner = isinstance(step.judge, Cleaner)
+            changes = step.verdicts.read(index, "changes") if cleaner else None
+            steps.append((_label(plan, number), step.verdicts.read(index), changes))
+        for stage, verdicts, changes in steps:
+            fallen = pl.DataFrame(verdicts).select("id", "filter", "reason")
+            out = left.join(fallen, on="id", how="inner", maintain_order="left")
+            tables.append(out.with_columns(stage=pl.lit(stage, pl.String), rows=pl.lit(1)))
+            left = left.join(fallen, on="id", how="anti", maintain_order="left")
+            if changes is not None:
+                left, taken = _cleaned(left, pl.DataFrame(changes))
+                label = {"stage": stage, "filter": stage.partition(" ")[2], "reason": "cleaned"}
+                marked = [pl.lit(value, pl.String).alias(name) for name, value in label.items()]
+                tables.append(taken.with_columns(*marked, rows=pl.lit(0)))
+        tables.append(left.with_columns(stage=pl.lit("kept"), rows=pl.lit(1)))
+    named = ["source", "tag", "stage", "filter", "reason"]
+    empty = pl.DataFrame(schema=dict.fromkeys(named, pl.String))
+    whole = pl.concat([empty, *tables], how="diagonal_relaxed")
+    table = whole.group_by(named).agg(
+        rows=pl.col("rows").cast(pl.Int64).sum(), tokens=pl.col("tokens").cast(pl.Int64).sum()
     )
     table = pl.concat([table, _never_asked(plan, table)])
-    table = table.group_by("source", "stage", "reason").agg(pl.col("rows", "tokens").sum())
+    table = table.group_by(named).agg(pl.col("rows", "tokens").sum())
     _check_sums(table)
-    order = {"asked": -1, PROMPTS: 0, PARSE: 1, "kept": 99}
+    order = {"asked": -1, PROMPTS: 0, PARSE: 1, "kept": 99_999}
     order |= {_label(plan, n): 2 + n for n in range(len(plan.steps))}
     sources = {source.name: n for n, source in enumerate(plan.sources)}
     return table.sort(
-        pl.col("source").replace_strict(sources), pl.col("stage").replace_strict(order), "reason"
+        pl.col("source").replace_strict(sources, return_dtype=pl.Int64),
+        pl.col("stage").replace_strict(order, return_dtype=pl.Int64),
+        "reason",
+        "tag",
     )
 
 
 def _never_asked(plan: Plan, table: pl.DataFrame) -> pl.DataFrame:
     """Prompts that were left out as duplicates: `asked` means asked for by the recipe."""
     rows = [
-        {"source": source.name, "stage": stage, "reason": reason, "rows": lost, "tokens": 0}
+        (source.name, source.kind.TAG, *left_out, lost, 0)
         for source in plan.sources
         if (lost := duplicates(source))
-        for stage, reason in (("asked", None), (PROMPTS, DUPLICATE))
+        for left_out in (("asked", None, None), (PROMPTS, PROMPTS, DUPLICATE))
     ]
-    return pl.DataFrame(rows, schema=table.schema)
+    return pl.DataFrame(rows, schema=table.schema, orient="row")
+
+
+def _cleaned(left: pl.DataFrame, changes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The samples with their tokens after a cleaner, and a row of the tokens that it took of
+    each that it changed."""
+    now = changes.select("id", now="tokens")
+    both = left.join(now, on="id", how="left", maintain_order="left")
+    taken = both.filter(pl.col("now").is_not_null()).with_columns(
+        tokens=pl.col("tokens") - pl.col("now")
+    )
+    after = both.with_columns(tokens=pl.coalesce("now", "tokens"))
+    return after.drop("now"), taken.drop("now")
 
 
 def _label(plan: Plan, step: int) -> str:
@@ -78,7 +95,11 @@ def _label(plan: Plan, step: int) -> str:
 
 
 def _check_sums(table: pl.DataFrame) -> None:
-    into = table.filter(pl.col("stage") == "asked").select("source", "rows", "tokens")
+    into = (
+        table.filter(pl.col("stage") == "asked")
+        .group_by("source")
+        .agg(pl.col("rows", "tokens").sum())
+    )
     out = (
         table.filter(pl.col("stage") != "asked")
         .group_by("source")
@@ -136,18 +157,46 @@ def _lines(table: pl.DataFrame, sources: list[str]) -> list[list[str]]:
     steps.sort(key=lambda s: (places.get(s[0]) or (int(s[0].partition(" ")[0]), ""), s[1] or ""))
     for stage, reason in steps:
         here = table.filter(pl.col("stage").eq_missing(stage) & pl.col("reason").eq_missing(reason))
-        rows = dict(here.select("source", "rows").iter_rows())
+        rows = _by_source(here, "rows")
         cells = [f"{rows[s]:,}" if s in rows else "" for s in sources]
         lines.append([stage, reason or "", *cells, f"{sum(rows.values()):,}"])
-    asked = dict(table.filter(pl.col("stage") == "asked").select("source", "rows").iter_rows())
-    kept = dict(table.filter(pl.col("stage") == "kept").select("source", "rows").iter_rows())
-    tokens = dict(table.filter(pl.col("stage") == "kept").select("source", "tokens").iter_rows())
-    shares = [f"{kept.get(s, 0) / asked[s]:.0%}" for s in sources]
+    asked = _by_source(table.filter(pl.col("stage") == "asked"), "rows")
+    kept = _by_source(table.filter(pl.col("stage") == "kept"), "rows")
+    tokens = _by_source(table.filter(pl.col("stage") == "kept"), "tokens")
+    shares = [f"{kept.get(s, 0) / max(1, asked.get(s, 0)):.0%}" for s in sources]
     whole = f"{sum(kept.values()) / max(1, sum(asked.values())):.0%}"
     lines.append(["yield", "", *shares, whole])
     counted = [f"{tokens.get(s, 0):,}" for s in sources]
     lines.append(["tokens", "kept", *counted, f"{sum(tokens.values()):,}"])
     return lines
+
+
+def _by_source(table: pl.DataFrame, column: str) -> dict[str, int]:
+    return dict(table.group_by("source").agg(pl.col(column).sum()).iter_rows())
+
+
+def contamination(plan: Plan) -> pl.DataFrame:
+    """What decontamination found, whether it dropped or only audited: by `benchmark`, the
+    `samples` and the different `items` in them, and the best match's `share` and `matched`."""
+    tables = [
+        pl.DataFrame(step.verdicts.read(index, "notes"))
+        for step in plan.steps
+        if step.settings.filter == "decontaminate"
+        for index in range(len(sample_parts(plan)))
+    ]
+    if not tables:
+        return pl.DataFrame()
+    found = pl.concat(tables).sort("share", "id", "item", descending=[True, False, False])
+    return (
+        found.group_by("benchmark")
+        .agg(
+            samples=pl.col("id").n_unique(),
+            items=pl.col("item").n_unique(),
+            share=pl.col("share").first(),
+            matched=pl.col("matched").first(),
+        )
+        .sort("benchmark")
+    )
 
 
 def write_report(plan: Plan) -> pl.DataFrame:
@@ -157,6 +206,9 @@ def write_report(plan: Plan) -> pl.DataFrame:
     write_if_changed(plan.out / "funnel.csv", table.write_csv().encode())
     alike = pl.DataFrame(openings(plan))
     write_if_changed(plan.out / "openings.csv", alike.write_csv().encode())
+    found = contamination(plan)
+    if found.width:
+        write_if_changed(plan.out / "contamination.csv", found.write_csv().encode())
     for target in plan.targets:
         text = card(plan, target, table)
         write_if_changed(target.shards.folder / "README.md", text.encode())

@@ -16,6 +16,7 @@ from data.parts import Stage
 from data.shards import Layout, write_shards
 from data.templates import TEMPLATES
 from data.tokenization import load_tokenizer
+from filters import Cleaner
 from flows.plan import Plan, Source, Target
 
 Work = Callable[[int], None]
@@ -87,13 +88,34 @@ def sample_parts(plan: Plan) -> list[tuple[Source, int]]:
 
 
 def kept_samples(plan: Plan, index: int, steps: int | None = None) -> pl.DataFrame:
-    """The n-th sample part without the samples that parsing or the first `steps` rejected."""
+    """The n-th sample part as the first `steps` filters leave it: without the samples that
+    they or parsing rejected, and with the text that cleaners made of the others."""
     source, part = sample_parts(plan)[index]
     samples = pl.DataFrame(source.samples.read(part))
     verdicts = [source.samples.read(part, "verdicts")]
     verdicts += [step.verdicts.read(index) for step in plan.steps[:steps]]
     rejected = pl.concat([pl.DataFrame(table).select("id") for table in verdicts])
-    return samples.join(rejected, on="id", how="anti", maintain_order="left")
+    kept = samples.join(rejected, on="id", how="anti", maintain_order="left")
+    for step in plan.steps[:steps]:
+        if isinstance(step.judge, Cleaner):
+            kept = apply_changes(kept, pl.DataFrame(step.verdicts.read(index, "changes")))
+    return kept
+
+
+def apply_changes(samples: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
+    """The samples with the text, turns and tokens that a cleaner gave some of them."""
+    if changes.is_empty():
+        return samples
+    new = changes.select("id", _changed=True, _text="text", _messages="messages", _tokens="tokens")
+    changed = pl.col("_changed").fill_null(False)
+    return (
+        samples.join(new, on="id", how="left", maintain_order="left")
+        .with_columns(
+            pl.when(changed).then(f"_{name}").otherwise(name).alias(name)
+            for name in ("text", "messages", "tokens")
+        )
+        .drop("_changed", "_text", "_messages", "_tokens")
+    )
 
 
 def fill(

@@ -9,6 +9,7 @@ import pytest
 from data import schema
 from data.errors import RecipeError
 from filters import code_checks, confinement, filter_source
+from filters.compiled import source_of
 from filters.code_checks import CodeChecks
 from filters.python_code import find_source
 from prompts.code import Code
@@ -173,7 +174,7 @@ def test_a_recipe_that_runs_code_is_refused_where_nothing_guards(
 def test_a_change_of_the_sandbox_is_another_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hash of a filter covers what it reads, and no more."""
     before = filter_source("code_checks"), filter_source("length")
-    filter_source.cache_clear()
+    source_of.cache_clear()
     original = Path.read_text
 
     def changed(path: Path, *arguments: str, **named: str) -> str:
@@ -183,4 +184,4 @@ def test_a_change_of_the_sandbox_is_another_filter(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "read_text", changed)
     assert filter_source("code_checks") != before[0]
     assert filter_source("length") == before[1]
-    filter_source.cache_clear()
+    source_of.cache_clear()

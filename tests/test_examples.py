@@ -1,14 +1,18 @@
 """Every kind's and every filter's EXAMPLES hold, whatever file is added."""
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
 from data import schema
-from filters import CorpusFilter, Filter, list_filters, load_filter
+from filters import Cleaner, CorpusFilter, Filter, list_filters, load_filter
 from filters import Example as FilterExample
+from filters.measures import measure
+from filters.texts import body
 from prompts import Draft, Example, Message, Refusal, TaskKind, list_kinds, load_kind
+from tests.corpora import resolve
 
 KINDS = [(name, example) for name in list_kinds() for example in load_kind(name).EXAMPLES]
 FILTERS = [(name, example) for name in list_filters() for example in load_filter(name).EXAMPLES]
@@ -73,30 +77,47 @@ def test_a_kind_never_asks_the_model_for_its_tag(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "example"), FILTERS)
-def test_a_filters_example_is_judged_as_it_says(name: str, example: FilterExample) -> None:
+def test_a_filters_example_is_judged_as_it_says(
+    name: str, example: FilterExample, tmp_path: Path
+) -> None:
     judge = load_filter(name)(**example.knobs)
     samples = frame(example.samples)
     if isinstance(judge, Filter):
-        reasons = judge.reasons(samples)
+        measured = judge.prepare(measure(samples, judge.MEASURES))
+        reasons = judge.reasons(measured)
         assert reasons.to_list() == list(example.reasons)
-        rejected = samples.filter(reasons.is_not_null())
+        rejected = measured.filter(reasons.is_not_null())
         assert judge.figures(rejected).height == rejected.height
     elif isinstance(judge, CorpusFilter):
         halves = [samples[: len(samples) // 2], samples[len(samples) // 2 :]]
-        verdicts = judge.resolve(pl.concat([judge.sketch(half) for half in halves]))
+        verdicts = resolve(judge, halves, tmp_path).rejected
         found = dict(verdicts.select("id", "reason").iter_rows())
         assert [found.get(id) for id in samples["id"]] == list(example.reasons)
+    else:
+        assert judge.clean(body(samples)).to_list() == list(example.cleaned)
 
 
 @pytest.mark.parametrize("name", list_filters())
 def test_a_filter_keeps_one_example_and_rejects_another(name: str) -> None:
-    reasons = [reason for example in load_filter(name).EXAMPLES for reason in example.reasons]
+    judge = load_filter(name)
+    if issubclass(judge, Cleaner):
+        pairs = [
+            (sample["text"], cleaned)
+            for example in judge.EXAMPLES
+            for sample, cleaned in zip(example.samples, example.cleaned, strict=True)
+        ]
+        assert any(before == after for before, after in pairs)
+        assert any(before != after for before, after in pairs)
+        return
+    reasons = [reason for example in judge.EXAMPLES for reason in example.reasons]
     assert None in reasons
     assert any(reasons)
 
 
 def frame(rows: tuple[Any, ...]) -> pl.DataFrame:
-    columns = {field.name: None for field in schema.SAMPLES}
+    schema_of = dict(pl.DataFrame(schema.SAMPLES.empty_table()).schema)
+    if any("score" in row for row in rows):
+        schema_of["score"] = pl.Float64()
+    columns = dict.fromkeys(schema_of)
     filled = [{**columns, "id": number, "tokens": 0, **row} for number, row in enumerate(rows)]
-    empty = pl.DataFrame(schema.SAMPLES.empty_table())
-    return pl.DataFrame(filled, schema=empty.schema)
+    return pl.DataFrame(filled, schema=schema_of)
