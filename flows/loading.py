@@ -197,26 +197,18 @@ def _check(recipe: Recipe, where: Any) -> None:
                 where=where(("outputs", name, "render", "template")),
                 fix=nearest(template, TEMPLATES),
             )
-        with _at(where(("outputs", name))):
-            _check_mix(recipe, name, where)
+        _check_mix(recipe, name, where)
 
 
 def _check_mix(recipe: Recipe, name: str, where: Any) -> None:
     trained = [key for key, source in recipe.generate.items() if load_kind(source.kind).TRAINS]
     if not trained:
-        raise RecipeError(f"output {name} has no source but judges", fix="generate a text as well")
+        raise RecipeError("no source but judges to train on", where=where(("outputs", name)))
     for source in recipe.outputs[name].mix:
-        place = where(("outputs", name, "mix", source))
-        if source not in recipe.generate:
-            raise RecipeError(
-                f"the mix names no source: {source!r}", where=place, fix=nearest(source, trained)
-            )
         if source not in trained:
-            raise RecipeError(
-                f"the mix names a judge: {source!r} holds verdicts on other samples, not texts",
-                where=place,
-                fix=f"take it out; known: {', '.join(trained)}",
-            )
+            what = "a judge" if source in recipe.generate else "no source"
+            place, fix = where(("outputs", name, "mix", source)), nearest(source, trained)
+            raise RecipeError(f"the mix names {what}: {source!r}", where=place, fix=fix)
 
 
 def _check_scope(recipe: Recipe, step: CurationStep) -> None:

@@ -100,10 +100,11 @@ def clean(
     *,
     unfinished: Literal["cut", "keep"] = "cut",
     english: bool = True,
+    loops: Literal["cut", "keep"] = "cut",
 ) -> Reply | Refusal:
     """`asked` is the prompt: what stands in it and not in the seed may not stand in the reply.
     `unfinished`: what becomes of a last sentence without an end; a kind whose replies end in
-    lines of another form keeps it and cuts by itself."""
+    lines of another form keeps it and cuts by itself, and so for `loops`."""
     if declines(reply):
         return Refusal("model_declined")
     cuts: list[tuple[str, str]] = []
@@ -115,7 +116,7 @@ def clean(
     if found := _PLACEHOLDER.search(text):
         return Refusal("placeholder", found.group())
     for rule, cut in (("loop", cut_loop), ("unfinished", cut_unfinished)):
-        if rule == "unfinished" and unfinished == "keep":
+        if (loops if rule == "loop" else unfinished) == "keep":
             continue
         kept, rest = cut(text)
         if rest:

@@ -19,8 +19,8 @@ LEVELS = {
     "in which it fails.",
 }
 CHECK = (
-    "Now ask the learner one question on a new case, such as a test would ask, and then give the "
-    "answer with its reason in two or three sentences."
+    "Write one test question about this lesson, on a new case, and below it the answer with its "
+    "reason. Begin them with Question: and Answer:"
 )
 SEED = {"topic": "Why ice floats", "category": "Physics", "focus": ["density"], "level": "college"}
 
@@ -38,11 +38,12 @@ class KhanLesson(TaskKind):
         covered = listed(seed.get("covered") or [])
         known = f"The learner has done these lessons already:\n{covered}\n" if covered else ""
         return user(
-            f"Give a lesson on {in_sentence(str(seed['topic']))} ({seed['category']}). Explain:\n"
+            f"Write a lesson of an online course in {seed['category']} on "
+            f"{in_sentence(str(seed['topic']))}. Explain these points, in whole paragraphs:\n"
             f"{listed(seed['focus'])}\n{known}"
-            f"{LEVELS.get(str(seed.get('level')), LEVELS['high_school'])} "
-            "Talk to the learner as you, and work through one example aloud, one thought at a "
-            f"time. About {self.words} words in paragraphs. "
+            f"{LEVELS.get(str(seed.get('level')), LEVELS['high_school'])} Speak to the reader as "
+            "you, as a patient tutor does, and work through one example step by step. "
+            f"Write about {self.words} words of plain prose. "
             f"{pick(FACTUAL, self.topic(seed))} {NO_CLICHES}"
         )
 

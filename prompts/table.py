@@ -8,7 +8,7 @@ from pydantic import Field
 
 from prompts import Draft, Example, Message, Refusal, Seed, TaskKind, assistant, user
 from prompts._reply import clean
-from prompts._sentences import cut_unfinished
+from prompts._sentences import cut_loop, cut_unfinished
 from prompts._text import extract_topic
 
 SHOWN = (
@@ -48,24 +48,32 @@ class Table(TaskKind):
         return user(_ask(SHOWN)) + assistant(EXAMPLE) + user(_ask(str(seed["text"])))
 
     def parse(self, reply: str, seed: Seed) -> Draft | Refusal:
-        found = clean(reply, seed, self.messages(seed), unfinished="keep", english=False)
+        found = clean(
+            reply, seed, self.messages(seed), unfinished="keep", loops="keep", english=False
+        )
         if isinstance(found, Refusal):
             return found
         lines = found.text.splitlines()
         start = next((n for n, line in enumerate(lines) if _RULE.fullmatch(line.strip())), 0)
         if not start:
             return Refusal("no_table")
-        end = start + 1
         width = _cells(lines[start])
+        end = start + 1
         while end < len(lines) and "|" in lines[end] and _cells(lines[end]) == width:
+            if lines[end] in lines[start + 1 : end]:
+                break
             end += 1
-        if _cells(lines[start - 1]) != width or (end < len(lines) - 1 and "|" in lines[end]):
-            return Refusal("ragged_table", lines[end] if end < len(lines) else lines[start - 1])
-        rows = lines[start + 1 : end]
-        if len(set(rows)) < max(self.min_rows, len(rows)):
-            return Refusal("too_few_rows", f"{len(set(rows))} different rows of {len(rows)}")
-        after, cut = cut_unfinished("\n".join(lines[end:]))
+        looped = end < len(lines) and lines[end] in lines[start + 1 : end]
+        broken = end < len(lines) - 1 and "|" in lines[end] and not looped
+        if _cells(lines[start - 1]) != width or broken:
+            return Refusal("ragged_table", lines[end] if broken else lines[start - 1])
+        if end - start - 1 < self.min_rows:
+            return Refusal("too_few_rows", f"{end - start - 1} different rows")
         table = "\n".join(lines[start - 1 : end])
+        rest = "\n".join(lines[end:])
+        if looped:
+            return found.cut("loop", lambda _: (table, rest)).draft()
+        after, cut = cut_unfinished(cut_loop(rest)[0])
         text = f"{table}\n\n{after.strip()}" if after.strip() else table
         return found.cut("unfinished", lambda _: (text, cut)).draft(text)
 
@@ -83,6 +91,12 @@ class Table(TaskKind):
             seed=SEED,
             reply="Ferries:\n| What | Number |\n| --- | --- |\n| cars | 3 |\n| bikes | 4 |\n| oth",
             text="| What | Number |\n| --- | --- |\n| cars | 3 |\n| bikes | 4 |",
+        ),
+        Example(
+            seed=SEED,
+            reply="| What | Number |\n|---|---|\n| cars | 3 |\n| bikes | 4 |\n| cars | 3 |\n| cars",
+            text="| What | Number |\n|---|---|\n| cars | 3 |\n| bikes | 4 |",
+            meta={"stripped": [{"rule": "loop", "text": "| cars | 3 |\n| cars"}]},
         ),
         Example(seed=SEED, reply="The ferry takes 3 cars.", refused="no_table"),
         Example(

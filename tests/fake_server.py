@@ -58,10 +58,10 @@ def reply_to(body: dict[str, Any]) -> str:
             values = {name: dice.choice(w["enum"]) for name, w in wanted.items() if "enum" in w}
             return json.dumps({"reason": f"Because of the {dice.choice(WORDS)}.", **values})
         return json.dumps({"units": [{"title": w, "points": [w, w]} for w in WORDS[:2]]})
-    pairs = [
+    pieces = [
         f"{dice.choice(SMALL_WORDS)} {dice.choice(WORDS)}" for _ in range(dice.randint(30, 80))
     ]
-    sentences = [" ".join(pairs[at : at + 8]) for at in range(0, len(pairs), 8)]
+    sentences = [" ".join(pieces[at : at + 8]) for at in range(0, len(pieces), 8)]
     prose = " ".join(f"{sentence.capitalize()}." for sentence in sentences)
     if name := re.search(r"def (\w+)", asked):
         return f"```python\ndef {name[1]}(*args):\n    # {prose}\n    return args\n```"

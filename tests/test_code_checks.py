@@ -9,8 +9,8 @@ import pytest
 from data import schema
 from data.errors import RecipeError
 from filters import code_checks, confinement, filter_source
-from filters.compiled import source_of
 from filters.code_checks import CodeChecks
+from filters.compiled import source_of
 from filters.python_code import find_source
 from prompts.code import Code
 
