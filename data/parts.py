@@ -188,7 +188,8 @@ class Stage:
         if not path.is_file() or self._checksum(path.name) != sha256_file(path):
             raise DamagedPart(path)
         try:
-            return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            with pa.memory_map(str(path)) as file:  # the mapping outlives its file handle
+                return pa.ipc.open_file(file).read_all()
         except pa.ArrowException as error:
             raise DamagedPart(path) from error
 

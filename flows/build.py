@@ -21,6 +21,7 @@ from data.errors import DamagedPart, ShardmillError
 from data.parts import drop, lock
 from flows.curation import curate
 from flows.generation import Generation
+from flows.outputs import pack, tokenize
 from flows.plan import Plan, plan_build
 from flows.progress import Progress
 from flows.report import account, write_report
@@ -29,11 +30,9 @@ from flows.stages import (
     Runner,
     Work,
     check_seeds,
-    pack,
     read_seeds,
     render_prompts,
     run_parts,
-    tokenize,
 )
 
 THREADS = 4
@@ -57,7 +56,7 @@ def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataF
                         parse_samples(source, plan, run)
             curate(plan, run)
             for target in plan.targets:
-                tokenize(plan, target, run)
+                tokenize(plan, target, progress.say, run)
                 pack(plan, target, run)
             return write_report(plan)
         except DamagedPart as damaged:

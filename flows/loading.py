@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from data import ROOT
 from data.errors import RecipeError, nearest
-from data.templates import TEMPLATES
-from data.tokenization import PACKAGED
+from data.templates import SUFFIXES, load_template
 from filters import load_filter
 from flows.recipe import HUGE, NAME, CurationStep, Recipe, Seeds, make_knobs
+from flows.rendering import anchor_output, scale_output
 from prompts import load_kind
 
 SHIPPED = Path(__file__).with_name("recipes")
@@ -196,12 +196,9 @@ def _check(recipe: Recipe, where: Any) -> None:
         if not re.fullmatch(NAME, name):
             raise RecipeError(f"output name {name!r} must match {NAME}", where=where(("outputs",)))
         template = output.render.template
-        if template not in TEMPLATES:
-            raise RecipeError(
-                f"unknown template {template!r}",
-                where=where(("outputs", name, "render", "template")),
-                fix=nearest(template, TEMPLATES),
-            )
+        if not template.endswith(SUFFIXES):
+            with _at(where(("outputs", name, "render", "template"))):
+                load_template(template)
         for source_name in output.mix:
             if source_name not in recipe.generate:
                 raise RecipeError(
@@ -267,22 +264,8 @@ def _anchored(recipe: Recipe, path: Path) -> Recipe:
             )
         seeds = Seeds.model_validate({"file": str(found.resolve())})
         generate[name] = source.model_copy(update={"seeds": seeds})
-    outputs = {
-        name: output.model_copy(update={"tokenizer": _tokenizer(output.tokenizer, path)})
-        for name, output in recipe.outputs.items()
-    }
+    outputs = {name: anchor_output(output, path) for name, output in recipe.outputs.items()}
     return recipe.model_copy(update={"generate": generate, "outputs": outputs})
-
-
-def _tokenizer(name: str, path: Path) -> str:
-    """A file or folder beside the recipe or here, made absolute; any other name as it is."""
-    if name in PACKAGED:
-        return name
-    with contextlib.suppress(OSError, ValueError):
-        for base in (path.resolve().parent, Path.cwd()):
-            if (base / name / "tokenizer.json").is_file() or (base / name).is_file():
-                return str((base / name).resolve())
-    return name
 
 
 def _scaled(recipe: Recipe, scale: float) -> Recipe:
@@ -292,4 +275,5 @@ def _scaled(recipe: Recipe, scale: float) -> Recipe:
         name: source.model_copy(update={"samples": max(1, round(source.samples * scale))})
         for name, source in recipe.generate.items()
     }
-    return recipe.model_copy(update={"generate": generate})
+    outputs = {name: scale_output(output, scale) for name, output in recipe.outputs.items()}
+    return recipe.model_copy(update={"generate": generate, "outputs": outputs})

@@ -5,15 +5,15 @@ graph stands before anything runs.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data.parts import Stage, sha256_file
 from data.templates import template_source
-from data.tokenization import load_tokenizer
 from filters import CorpusFilter, Filter, filter_source, load_filter
 from flows.loading import load_recipe
 from flows.recipe import CurationStep, Generate, Output, Recipe, Sampling, make_knobs
+from flows.rendering import resolve_output
 from inference.models import Model, engine_python, resolve
 from prompts import TaskKind, kind_source, load_kind
 
@@ -204,14 +204,17 @@ def _target(
     chosen = tuple(
         source.name for source in sources if not settings.mix or source.name in settings.mix
     )
-    tokenizer = load_tokenizer(settings.tokenizer)
+    style = resolve_output(name, settings)
+    tokenizer = style.tokenizer
+    template = Path(settings.render.template).name
     tokens = Stage(
         out,
         f"tokens.{name}",
         {
             "tokenizer": [tokenizer.sha256, tokenizer.vocabulary, tokenizer.eos],
-            "template": settings.render.template,
-            "templates": template_source(),
+            "template": template,
+            "templates": template_source(settings.render.template),
+            "style": asdict(style.style),
             "sources": list(chosen),
         },
         [source.samples for source in sources] + [step.verdicts for step in steps[-1:]],
@@ -224,11 +227,13 @@ def _target(
             "sequence_length": settings.sequence_length,
             "rows_per_shard": settings.rows_per_shard,
             "validation": settings.validation,
-            "repeat": {source: settings.mix[source].repeat for source in settings.mix},
+            "amounts": {source: asdict(mix.amount) for source, mix in settings.mix.items()},
+            "pack": settings.pack,
+            "too_long": settings.render.too_long,
+            "loss": "assistant" if style.style.masked else "all",
             "recipe": recipe.name,
             "model": recipe.engine.model,
-            "licences": [recipe.engine.licence],
-            "template": settings.render.template,
+            "template": template,
             "tokenizer_name": settings.tokenizer,
         },
         [tokens],

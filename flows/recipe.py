@@ -3,9 +3,18 @@
 import json
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from data.errors import RecipeError, nearest
+from data.mixing import Amount
+from data.tokenization import WORDS
 
 T = TypeVar("T", bound=BaseModel)
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -162,21 +171,78 @@ class CurationStep(Block):
 
 class Render(Block):
     template: str = "plain"
+    """A name of `shardmill list templates`, or the path of a Jinja file."""
+    loss: Literal["all", "assistant"] | None = None
+    """What is trained on; assistant where a chat template is named and nothing is said."""
+    end_of_text: Literal["token", "text", "none"] | None = None
+    """What ends a text: the tokenizer's token (where it has one), `<eot>` as text, nothing."""
+    system: str | None = None
+    """The system text of conversations without one, in place of the template's own."""
+    special: tuple[str, ...] = ()
+    """Strings of the template that become special tokens."""
+    too_long: Literal["cut", "drop"] = "cut"
+    """Conversations over sequence_length end at an earlier turn, or are left out."""
 
 
 class Mix(Block):
-    repeat: float = Field(1.0, ge=0, le=1000)
-    """How often each document of the source counts; a fraction takes a seeded part."""
+    """How much of a source; at most one unit, `repeat: 1` where none is named."""
+
+    repeat: float | None = Field(None, ge=0, le=1000)
+    """How often each document counts; of a fraction a seeded part of them."""
+    tokens: int | None = Field(None, ge=1, le=10**15)
+    """Training tokens, reached with the last document."""
+    share: float | None = Field(None, gt=0, le=1)
+    """Share of the output's training tokens."""
+    max_repeat: float = Field(1.0, gt=0, le=1000)
+    """How often tokens or share may use a document."""
+    cap: bool = False
+    """Take what there is where tokens or share want more."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "Mix":
+        units = [unit for unit in ("repeat", "tokens", "share") if getattr(self, unit) is not None]
+        if len(units) > 1:
+            raise ValueError(f"takes one unit, not {' and '.join(units)}")
+        if units in ([], ["repeat"]) and (self.cap or self.max_repeat != 1.0):
+            raise ValueError("cap and max_repeat go with tokens or share")
+        return self
+
+    @property
+    def amount(self) -> Amount:
+        if self.tokens is not None:
+            return Amount("tokens", self.tokens, self.max_repeat, self.cap)
+        if self.share is not None:
+            return Amount("share", self.share, self.max_repeat, self.cap)
+        return Amount("repeat", 1.0 if self.repeat is None else self.repeat)
 
 
 class Output(Block):
     tokenizer: str = "gpt2"
+    """A name of `shardmill list tokenizers`, a path, a hub id, or `{words: [...]}`."""
     sequence_length: int = Field(1024, ge=2, le=1 << 20)
     render: Render = Render()
     mix: dict[str, Mix] = {}
     """Which sources go in; all of them, once each, where the mix is left out."""
+    pack: Literal["best_fit", "concat"] = "best_fit"
+    """Whole documents side by side, or one stream cut into rows."""
     validation: float = Field(0.0, ge=0, lt=1)
     rows_per_shard: int = Field(65_536, ge=1, le=HUGE)
+
+    @field_validator("tokenizer", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        if isinstance(value, dict) and set(value) == {"words"}:
+            return WORDS + json.dumps(value["words"])
+        return value
+
+    @model_validator(mode="after")
+    def _shares(self) -> "Output":
+        shares = [mix.share for mix in self.mix.values() if mix.share is not None]
+        if shares and len(shares) == len(self.mix) and abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"the mix's shares add up to {sum(shares):g}, not to 1")
+        if shares and len(shares) < len(self.mix) and sum(shares) >= 1:
+            raise ValueError("the mix's shares leave nothing for the sources without one")
+        return self
 
 
 class Recipe(Block):

@@ -9,18 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from data import schema
 from data.errors import SourceError
 from data.parts import Stage
-from data.shards import Layout, write_shards
 from data.sources import read_json_lines
-from data.templates import TEMPLATES
-from data.tokenization import load_tokenizer
-from flows.plan import Plan, Source, Target
+from flows.plan import Plan, Source
 from flows.recipe import make_knobs
 
 Work = Callable[[int], None]
@@ -156,58 +152,6 @@ def _prompt(
         "seed": row["fields"],
         "messages": kind.messages(fields),
     }
-
-
-def tokenize(plan: Plan, target: Target, run: Runner = run_parts) -> None:
-    """Kept samples of the output's sources as ids, an end-of-text id behind each."""
-    stage = target.tokens
-    if stage.done:
-        return
-    tokenizer = load_tokenizer(target.settings.tokenizer)
-    template = TEMPLATES[target.settings.render.template]
-    kind = schema.id_type(tokenizer.vocabulary)
-    parts = sample_parts(plan)
-
-    def work(index: int) -> None:
-        source, _ = parts[index]
-        number = target.sources.index(source.name) if source.name in target.sources else -1
-        samples = kept_samples(plan, index)
-        if number < 0:
-            samples = samples.clear()
-        ids, offsets = tokenizer.encode(template(samples).to_list())
-        ids = np.insert(ids, offsets[1:], tokenizer.eos).astype(kind.to_pandas_dtype())
-        ends = offsets + np.arange(len(offsets))
-        table = pa.table(
-            [
-                samples["id"].to_arrow(),
-                pa.array([max(number, 0)] * len(samples), pa.uint8()),
-                pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(ids, kind)),
-            ],
-            schema=schema.tokens_schema(kind),
-        )
-        stage.write_arrow(index, table)
-
-    fill(stage, len(parts), work, run, suffix="arrow", sources=list(target.sources))
-
-
-def pack(plan: Plan, target: Target, run: Runner = run_parts) -> None:
-    """The output's shards, their manifest last."""
-    if target.shards.done:
-        return
-    settings = target.settings
-    layout = Layout(
-        sequence_length=settings.sequence_length,
-        rows_per_shard=settings.rows_per_shard,
-        validation=settings.validation,
-        seed=plan.recipe.seed,
-        repeat={name: settings.mix[name].repeat for name in settings.mix},
-    )
-    tokenizer = load_tokenizer(settings.tokenizer)
-
-    def work(index: int) -> None:
-        write_shards(target.tokens, target.shards, layout, tokenizer, target.shards.settings)
-
-    run(target.shards.name, work, [0])
 
 
 def sample_parts(plan: Plan) -> list[tuple[Source, int]]:
