@@ -21,7 +21,7 @@ from data.errors import DamagedPart, ShardmillError
 from data.parts import drop, lock
 from flows.curation import curate
 from flows.generation import Generation
-from flows.outputs import pack, tokenize
+from flows.outputs import leftovers, pack, tokenize
 from flows.plan import Plan, plan_build
 from flows.progress import Progress
 from flows.report import account, write_report
@@ -58,6 +58,8 @@ def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataF
             for target in plan.targets:
                 tokenize(plan, target, progress.say, run)
                 pack(plan, target, run)
+            for folder in leftovers(plan):
+                progress.say(f"{folder} is of an output that the recipe no longer names; it stays")
             return write_report(plan)
         except DamagedPart as damaged:
             if rebuild == REBUILDS:

@@ -8,6 +8,8 @@ from flows.plan import Plan, Target
 
 NON_COMMERCIAL = re.compile(r"(?i)(?:^|[^a-z])nc(?:[^a-z]|$)|non-?\s?commercial")
 
+SPLIT_COLUMNS = ["split", "rows", "documents", "documents split", "tokens", "trained", "fill"]
+
 
 def non_commercial(licences: dict[str, list[str]]) -> dict[str, list[str]]:
     """The sources with licences that forbid commercial use, and those licences."""
@@ -42,7 +44,7 @@ tags: [synthetic, shardmill]
 Packed training rows of {size} tokens, made by shardmill from the recipe `{plan.recipe.name}`
 (seed {plan.recipe.seed}). Generated text is by {plan.model.name}.
 
-{_table(["split", "rows", "documents", "split documents", "tokens", "trained", "fill"], _splits(manifest))}
+{_table(SPLIT_COLUMNS, _splits(manifest))}
 
 {_table(["source", "asked for", "tokens there", "tokens here", "licences"], _sources(manifest))}
 

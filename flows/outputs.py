@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -159,6 +160,12 @@ def pack(plan: Plan, target: Target, run: Runner = run_parts) -> None:
         )
 
     run(target.shards.name, work, [0])
+
+
+def leftovers(plan: Plan) -> list[Path]:
+    """Folders of shards under OUT that no output of the recipe fills."""
+    ours = {target.shards.folder for target in plan.targets}
+    return sorted(f for f in (plan.out / "shards").glob("*") if f.is_dir() and f not in ours)
 
 
 def duplicate_clusters(

@@ -140,7 +140,7 @@ def write_report(plan: Plan) -> pl.DataFrame:
     write_if_changed(plan.out / "funnel.csv", table.write_csv().encode())
     for target in plan.targets:
         sources = [source.name for source in plan.sources if source.name in target.sources]
-        lines = funnelfunnel_lines(table.filter(pl.col("source").is_in(sources)), sources)
+        lines = funnel_lines(table.filter(pl.col("source").is_in(sources)), sources)
         text = card(plan, target, [["stage", "reason", *sources, "all"], *lines])
         write_if_changed(target.shards.folder / "README.md", text.encode())
         tokenizer = resolve_output(target.name, target.settings).tokenizer
