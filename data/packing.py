@@ -144,33 +144,36 @@ def _best_fit(  # noqa: PLR0912 - one loop, its branches are the algorithm
     top = np.full(size + 1, -1, np.int32)
     below = np.empty(starts[0] + wanted + 1, np.int32)
     used = np.zeros(size // 64 + 1, np.uint64)
-    for need in range(size - 1, 0, -1):
+    sweeps = 2 if wanted and solid.any() else 1  # conversations first: texts fill around them
+    for turn in range(sweeps * (size - 1)):
+        need = size - 1 - turn % (size - 1)
         piece = starts[need]
         if piece == starts[need - 1]:
             piece = head[need]
         while piece >= 0:
-            room = _least_room(used, need)
-            if room < 0 and 0 < wanted <= rows and not solid[document[piece]]:
-                room = _most_room(used)
-            if room < 0:
-                target, room = rows, size
-                rows += 1
-            else:
-                target = _take_row(top, below, used, room)
-            row[piece] = target
-            if room < need:
-                rest = need - room
-                length[piece] = room
-                document[count], offset[count] = document[piece], offset[piece] + room
-                length[count] = rest
-                if head[rest] < 0:
-                    head[rest] = count
+            if sweeps == 1 or solid[document[piece]] == (turn < size - 1):
+                room = _least_room(used, need)
+                if room < 0 and 0 < wanted <= rows and not solid[document[piece]]:
+                    room = _most_room(used)
+                if room < 0:
+                    target, room = rows, size
+                    rows += 1
                 else:
-                    following[tail[rest] - starts[0]] = count
-                tail[rest] = count
-                count += 1
-            elif room > need:
-                _put_row(top, below, used, room - need, target)
+                    target = _take_row(top, below, used, room)
+                row[piece] = target
+                if room < need:
+                    rest = need - room
+                    length[piece] = room
+                    document[count], offset[count] = document[piece], offset[piece] + room
+                    length[count] = rest
+                    if head[rest] < 0:
+                        head[rest] = count
+                    else:
+                        following[tail[rest] - starts[0]] = count
+                    tail[rest] = count
+                    count += 1
+                elif room > need:
+                    _put_row(top, below, used, room - need, target)
             if piece >= starts[0]:
                 piece = following[piece - starts[0]]
             elif piece + 1 < starts[need - 1]:

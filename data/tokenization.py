@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import fastokens
@@ -69,44 +70,21 @@ class Tokenizer:
         """The same ids from the slower implementation that defines them."""
         other = copy.copy(self)
         other._by_reference = True
-        for built in ("_encoders", "_decoder"):
-            other.__dict__.pop(built, None)
         return other
 
-    @functools.cached_property
-    def _encoders(self) -> tuple[_Encoder, _Encoder]:
-        """For text that opens a section, and for text that continues one."""
-        opening = _plain_json(self.json(), set(self.special), continued=False)
-        continued = _plain_json(self.json(), set(self.special), continued=True)
-        first = self._fast(opening, continued=False)
-        return first, first if opening == continued else self._fast(continued, continued=True)
+    def _plain(self, continued: bool) -> str:
+        return _plain_json(self.json(), frozenset(self.special), continued)
 
-    def _fast(self, plain: str, *, continued: bool) -> _Encoder:
-        if not self._by_reference:
-            try:
-                return _encoder(fastokens.Tokenizer.from_json_str(plain))
-            except ValueError:
-                pass
-        return _flat(self._reference(plain, continued=continued))
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - two entries, and tokenizers are few
+    def _encoder(self, continued: bool) -> _Encoder:
+        """For text that opens a section, or for text that continues one."""
+        fast = None if self._by_reference else _fast(self._plain(continued))
+        return fast or _flat(self._reference(continued))
 
-    def _reference(self, plain: str, *, continued: bool) -> Reference:
+    def _reference(self, continued: bool) -> Reference:
         if self._definition.reference and not continued:
             return self._definition.reference()
-        slow = tokenizers.Tokenizer.from_str(plain)
-        return lambda texts: [
-            encoding.ids for encoding in slow.encode_batch_fast(texts, add_special_tokens=False)
-        ]
-
-    @functools.cached_property
-    def _references(self) -> tuple[Reference, Reference]:
-        opening, continued = (
-            self._reference(
-                _plain_json(self.json(), set(self.special), continued=continued),
-                continued=continued,
-            )
-            for continued in (False, True)
-        )
-        return opening, continued
+        return _slow(self._plain(continued))
 
     @functools.cached_property
     def _decoder(self) -> tokenizers.Tokenizer:
@@ -118,7 +96,7 @@ class Tokenizer:
         `continued` text follows other text: no tokenizer's own leading space is put before it.
         Raises Unencodable where the vocabulary lacks a byte of a text.
         """
-        encode = self._encoders[continued]
+        encode = self._encoder(continued)
         try:
             return encode(texts)
         except ValueError as error:
@@ -130,7 +108,7 @@ class Tokenizer:
     def agrees(self, texts: list[str], *, continued: bool = False) -> bool:
         """Whether the reference gives the ids that `encode` gives."""
         ids, offsets = self.encode(texts, continued=continued)
-        expected = self._references[continued](texts)
+        expected = self._reference(continued)(texts)
         found = np.split(ids, offsets[1:-1])
         return all(a.tolist() == b for a, b in zip(found, expected, strict=True))
 
@@ -165,19 +143,34 @@ def load_tokenizer(name: str, added: tuple[str, ...] = ()) -> Tokenizer:
     Raises RecipeError where it cannot be found.
     """
     definition = find_definition(name)
-    tokenizer = Tokenizer(name, definition, added)
-    if tokenizer.added:
-        base = tokenizers.Tokenizer.from_str(definition.json())
-        ordinary = [token for token in tokenizer.added if base.token_to_id(token) is not None]
-        if ordinary:  # known, but as an ordinary token: it keeps its id and turns special
-            known = {token: base.token_to_id(token) for token in ordinary}
-            special = definition.special | known
-            definition = Definition(**{**definition.__dict__, "special": special})
-            tokenizer = Tokenizer(name, definition, added)
-    return tokenizer
+    content = definition.json() if added else ""
+    ordinary = [t for t in added if t not in definition.special and json.dumps(t) in content]
+    if ordinary:  # known to the model, perhaps: then it keeps its id and turns special
+        base = tokenizers.Tokenizer.from_str(content)
+        known = {t: i for t in ordinary if (i := base.token_to_id(t)) is not None}
+        definition = replace(definition, special=definition.special | known)
+    return Tokenizer(name, definition, added)
 
 
-def _encoder(fast: Any) -> _Encoder:
+@functools.lru_cache(maxsize=8)
+def _fast(plain: str) -> _Encoder | None:
+    """None where fastokens cannot load the tokenizer."""
+    try:
+        fast = fastokens.Tokenizer.from_json_str(plain)
+    except ValueError:
+        return None
+    return _by_fastokens(fast)
+
+
+@functools.lru_cache(maxsize=8)
+def _slow(plain: str) -> Reference:
+    slow = tokenizers.Tokenizer.from_str(plain)
+    return lambda texts: [
+        encoding.ids for encoding in slow.encode_batch_fast(texts, add_special_tokens=False)
+    ]
+
+
+def _by_fastokens(fast: Any) -> _Encoder:
     def encode(texts: list[str]) -> tuple[Ids, Offsets]:
         ids, offsets = fast.encode_batch_flat(texts)
         return np.frombuffer(ids, np.uint32), np.frombuffer(offsets, np.uint64).astype(np.int64)
@@ -202,7 +195,8 @@ def _encodes(encode: _Encoder, text: str) -> bool:
     return True
 
 
-def _plain_json(content: str, special: set[str], *, continued: bool) -> str:
+@functools.lru_cache(maxsize=8)
+def _plain_json(content: str, special: frozenset[str], continued: bool) -> str:
     """The tokenizer without special tokens and post-processor: a BOS of the post-processor's
     would double the template's, and `</s>` in a document must stay text."""
     whole = json.loads(content)
@@ -217,7 +211,7 @@ def _plain_json(content: str, special: set[str], *, continued: bool) -> str:
     return json.dumps(whole)
 
 
-def _hide(model: dict[str, Any], special: set[str]) -> None:
+def _hide(model: dict[str, Any], special: frozenset[str]) -> None:
     """Give special tokens a name in the model's vocabulary that no text has, so that neither a
     word-level nor a unigram model nor a merge finds them."""
 

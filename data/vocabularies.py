@@ -147,6 +147,7 @@ def _gpt2() -> Definition:
     )
 
 
+@functools.cache
 def _gpt2_json(encoder: Path, merges_file: Path) -> str:
     vocabulary = json.loads(encoder.read_text(encoding="utf-8"))
     lines = merges_file.read_text(encoding="utf-8").split("\n")

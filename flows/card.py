@@ -32,7 +32,7 @@ def card(plan: Plan, target: Target, funnel: list[list[str]]) -> str:
     size = manifest["sequence_length"]
     tokenizer = manifest["tokenizer"]
     return f"""---
-{_licence(manifest["licences"], limited)}
+{licence_header(manifest["licences"], limited)}
 configs:
   - config_name: default
     data_files:
@@ -119,7 +119,7 @@ def _span_line(manifest: dict[str, Any]) -> str:
     return "| loss_spans | start and end of each trained span in the row, pair after pair |\n"
 
 
-def _licence(licences: list[str], limited: dict[str, list[str]]) -> str:
+def licence_header(licences: list[str], limited: dict[str, list[str]]) -> str:
     """The header's licence: the only one; a non-commercial one rules all; else `other`."""
     strict = sorted({licence for given in limited.values() for licence in given})
     chosen = strict or licences

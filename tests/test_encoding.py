@@ -78,7 +78,7 @@ def test_the_last_trained_token_ends_the_turn_and_the_prompt_is_a_prefix(name: s
 
 def test_whole_text_that_tokenizes_otherwise_is_counted() -> None:
     """A line break at the answer's start merges with the one before it."""
-    encoded, _ = run("zephyr", "gpt2", samples([("user", "U"), ("assistant", "\nA")], ONE))
+    encoded, _ = run("zephyr", "gpt2", samples([("user", "U"), ("assistant", "\n\nA")], ONE))
     assert encoded.disagreeing == 1
 
 

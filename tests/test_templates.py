@@ -223,7 +223,8 @@ def test_a_jinja_file_gives_the_same_as_the_builtin_form(jinja: Path) -> None:
         ("{{ raise_exception('roles must alternate') }}", "template_refused"),
         ("{{ messages.__class__.__mro__[1].__subclasses__() }}", "template_refused"),
         ("{% for m in messages %}{{ m.content }}{% endfor %}", "no_end_of_turn"),
-        ("{% for m in messages %}{{ m.content }}{% if loop.last and m.role == 'assistant' %}!{% endif %}</s>{% endfor %}",
+        ("{% for m in messages %}{{ m.content }}"
+         "{% if loop.last and m.role == 'assistant' %}!{% endif %}</s>{% endfor %}",
          "rewrites_earlier_turns"),
         ("{% for m in messages %}{{ m.content }}</s>{% endfor %}"
          "{% if add_generation_prompt %}###{% endif %}", "prompt_is_no_prefix"),
