@@ -46,7 +46,7 @@ def tokenize(
             slow = marker.is_file()
             number = target.sources.index(source.name)
             samples = kept_samples(plan, index)
-            table = _part(
+            table = part_tokens(
                 samples,
                 number,
                 rendering,
@@ -80,7 +80,7 @@ def _schema(rendering: Rendering) -> pa.Schema:
     return schema.tokens_schema(kind, masked=rendering.style.masked, talks=rendering.template.talks)
 
 
-def _part(
+def part_tokens(
     samples: pl.DataFrame, source: int, rendering: Rendering, tokenizer: Tokenizer, *, check: bool
 ) -> pa.Table | None:
     """Tokens of one part; None where a sampled text of it differs from the reference's."""
