@@ -24,7 +24,7 @@ ROWS = 1000
 def corpus(folder: Path, parts: int) -> None:
     """Words of the shipped seeds in a random order, lognormal lengths."""
     import polars as pl
-    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from data import schema
 
@@ -39,7 +39,7 @@ def corpus(folder: Path, parts: int) -> None:
         frame = pl.DataFrame({"id": ids, "text": texts}).with_columns(licence=pl.lit("mit"))
         empty = pl.DataFrame(schema.SAMPLES.empty_table())
         table = pl.concat([empty, frame], how="diagonal").to_arrow().cast(schema.SAMPLES)
-        pa.parquet.write_table(table, folder / f"part-{part:05d}.parquet")
+        pq.write_table(table, folder / f"part-{part:05d}.parquet")
 
 
 def ours(source: Path, target: Path, parts: int) -> None:

@@ -2,10 +2,10 @@
 
 Documents longer than T are cut into pieces of T and a rest. Pieces go, longest first, into the
 row with the least room that still holds them, ties by the document's key, so rows do not depend
-on the order of arrival. Where that leaves more than 1 % empty, texts are split to fill: of no
-more rows than the tokens need, a text that fits nowhere fills the emptiest row, and its rest is
-placed in its turn. Conversations are never split. Rows are shuffled at the end: best-fit leaves
-them sorted.
+on the order of arrival. Where that takes over 0.02 % more rows than the tokens need, texts are
+split to fill: of no more rows than needed, a text that fits nowhere fills the emptiest row, and
+its rest is placed in its turn. Conversations are never split. Rows are shuffled at the end:
+best-fit leaves them sorted.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 ALGORITHMS = {"best_fit": "best-fit-decreasing/2", "concat": "concatenate-and-cut/1"}
-ENOUGH = 0.99
-"""Fill at which whole documents are left whole."""
+ENOUGH = 0.9998
+"""Share of needed in used rows from which on texts are left whole."""
 
 Ints = npt.NDArray[np.int64]
 Places = npt.NDArray[np.int32]
