@@ -6,10 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data import encoding
 from data.encoding import Encoded, encode, sample_agrees
 from data.templates import TEMPLATES, Style, merge, written
-from data.tokenization import Tokenizer, load_tokenizer
+from data.tokenization import Tokenizer, Unencodable, load_tokenizer
 from tests.test_templates import EMPTY, ONE, SYSTEM, TWO, samples
 
 LONG = [("user", "Why  is ice\tlight?\n"), ("assistant", "\n Because it floats.\n\n"), *TWO]
@@ -33,7 +32,8 @@ def run(name: str, tokenizer: str, frame: pl.DataFrame) -> tuple[Encoded, Tokeni
 
 
 def row(encoded: Encoded, number: int) -> list[int]:
-    return encoded.ids[encoded.offsets[number] : encoded.offsets[number + 1]].tolist()
+    found: list[int] = encoded.ids[encoded.offsets[number] : encoded.offsets[number + 1]].tolist()
+    return found
 
 
 def spans(encoded: Encoded, number: int) -> list[tuple[int, int]]:
@@ -118,7 +118,7 @@ def test_texts_that_the_vocabulary_lacks_are_rejected_and_the_others_kept(
     def picky(self, texts, *, continued=False):  # type: ignore[no-untyped-def]
         rows = [place for place, text in enumerate(texts) if "bad" in text]
         if rows:
-            raise encoding.Unencodable(rows, "lacks a byte")
+            raise Unencodable(rows, "lacks a byte")
         return honest(self, texts, continued=continued)
 
     monkeypatch.setattr(Tokenizer, "encode", picky)

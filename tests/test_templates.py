@@ -109,7 +109,7 @@ def trained(rendered: Rendered) -> list[str]:
             else:
                 spans.append(text or special)
         before = (row, counts)
-    return ["|".join(found.get(row, [])) for row in range(merged["row"].max() + 1)]  # type: ignore[operator]
+    return ["|".join(found.get(row, [])) for row in merged["row"].unique(maintain_order=True)]
 
 
 def test_every_template_has_its_bytes_here() -> None:

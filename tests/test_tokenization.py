@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ LETTERS = [*"ab<>/s|tgunk", "##<", "##s", "##>"]
 SPECIAL = ["<unk>", "</s>", "<tag>"]
 BARE = {token: i for i, token in enumerate([*SPECIAL, *LETTERS])}
 PIECES = [*((t, 0.0) for t in SPECIAL), *((c, -9.0) for c in LETTERS)]
-MODELS = {
+MODELS: dict[str, Callable[[], tokenizers.models.Model]] = {
     "unigram": lambda: tokenizers.models.Unigram(PIECES, 0),
     "word_level": lambda: tokenizers.models.WordLevel(BARE, "<unk>"),
     "word_piece": lambda: tokenizers.models.WordPiece(BARE, unk_token="<unk>"),
