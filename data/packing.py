@@ -1,8 +1,11 @@
-"""Documents into rows of T tokens: best-fit decreasing over the whole output.
+"""Documents into rows of T tokens, planned over the whole output.
 
-Documents longer than T are cut into pieces of T and a rest. Pieces are placed longest first
-into the row with the least room that still holds them, ties by document id, so the rows do
-not depend on the order of arrival. Rows are then shuffled: best-fit leaves them sorted.
+Documents longer than T are cut into pieces of T and a rest. Pieces go, longest first, into the
+row with the least room that still holds them, ties by the document's key, so rows do not depend
+on the order of arrival. Where that takes over 0.02 % more rows than the tokens need, texts are
+split to fill: of no more rows than needed, a text that fits nowhere fills the emptiest row, and
+its rest is placed in its turn. Conversations are never split. Rows are shuffled at the end:
+best-fit leaves them sorted.
 """
 
 from dataclasses import dataclass
@@ -11,9 +14,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-ALGORITHM = "best-fit-decreasing/1"
+ALGORITHMS = {"best_fit": "best-fit-decreasing/2", "concat": "concatenate-and-cut/1"}
+ENOUGH = 0.9998
+"""Share of needed in used rows from which on texts are left whole."""
 
 Ints = npt.NDArray[np.int64]
+Places = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,8 @@ class Packing:
     """
 
     document: Ints
-    offset: Ints
-    length: Ints
+    offset: Places | Ints
+    length: Places | Ints
     row_starts: Ints
 
     @property
@@ -34,77 +40,227 @@ class Packing:
         return len(self.row_starts) - 1
 
 
-def pack(lengths: Ints, ids: npt.NDArray[np.uint64], sequence_length: int, seed: int) -> Packing:
-    """`lengths` in tokens and `ids` of the documents; empty documents take no place."""
-    document, offset, length = _fragments(lengths, sequence_length)
-    order = np.lexsort((offset, ids[document], -length))
-    document, offset, length = document[order], offset[order], length[order]
-    rows, count = _best_fit(length, sequence_length)
-    shuffled = np.random.Generator(np.random.Philox(seed)).permutation(count)
-    place = np.empty(count, np.int64)
-    place[shuffled] = np.arange(count)
-    rows = place[rows]
-    by_row = np.argsort(rows, kind="stable")
-    starts = np.zeros(count + 1, np.int64)
-    np.cumsum(np.bincount(rows, minlength=count), out=starts[1:])
-    return Packing(document[by_row], offset[by_row], length[by_row], starts)
+def pack(
+    lengths: Ints,
+    keys: npt.NDArray[np.uint64],
+    sequence_length: int,
+    seed: int,
+    *,
+    whole: npt.NDArray[np.bool_] | None = None,
+    concat: bool = False,
+) -> Packing:
+    """`lengths` in tokens of the documents, `keys` that order equals (their ids).
+
+    `whole` documents are never split and must not be longer than a row. `concat` cuts the
+    stream of all documents, in an order drawn from the seed, into rows. Empty documents take no
+    place.
+    """
+    if concat:
+        return _concatenate(lengths, keys, sequence_length, seed)
+    kept = np.ones(len(lengths), bool) if whole is None else whole
+    if (lengths[kept] > sequence_length).any() and whole is not None:
+        raise ValueError("a document that must stay whole is longer than a row")
+    splits = np.zeros(len(lengths), bool) if whole is None else whole
+    order = np.argsort(keys)
+    if (np.diff(keys[order]) == 0).any():  # then only a stable order is the same everywhere
+        order = np.argsort(keys, kind="stable")
+    order = order[lengths[order] > 0]
+    sorted_lengths = lengths[order].astype(np.int64, copy=False)
+    wanted = -(-int(sorted_lengths.sum()) // sequence_length)
+    solid = splits[order]
+    placed = _best_fit(sorted_lengths, solid, sequence_length, 0)
+    if wanted and wanted / placed[4] < ENOUGH and not solid.all():
+        placed = _best_fit(sorted_lengths, solid, sequence_length, wanted)
+    document, offset, length, row, count = placed
+    place = np.random.Generator(np.random.Philox(seed)).permutation(count)
+    return Packing(*_by_row(document, offset, length, row, place, order))
 
 
-def _fragments(lengths: Ints, size: int) -> tuple[Ints, Ints, Ints]:
-    pieces = -(-lengths // size)
-    document = np.repeat(np.arange(len(lengths)), pieces)
-    first = np.repeat(np.cumsum(pieces) - pieces, pieces)
-    offset = (np.arange(len(document)) - first) * size
-    return document, offset, np.minimum(lengths[document] - offset, size)
+def _concatenate(lengths: Ints, keys: npt.NDArray[np.uint64], size: int, seed: int) -> Packing:
+    order = np.lexsort((keys, mix64(keys, seed ^ 0xC0CA7)))
+    order = order[lengths[order] > 0]
+    ends = np.cumsum(lengths[order])
+    starts = ends - lengths[order]
+    total = int(ends[-1]) if len(ends) else 0
+    cuts = np.arange(0, total, size)
+    begin = np.union1d(starts, cuts)
+    document = np.searchsorted(ends, begin, "right")
+    length = np.diff(np.append(begin, total))
+    row_starts = np.append(np.searchsorted(begin, cuts), len(begin)).astype(np.int64)
+    return Packing(order[document], begin - starts[document], length, row_starts)
 
 
 @numba.njit(cache=True, nogil=True)
-def _best_fit(lengths: Ints, size: int) -> tuple[Ints, int]:
-    """Row of each length (descending); rows with equal room wait in a stack per room."""
-    top = np.full(size + 1, -1, np.int64)
-    below = np.empty(len(lengths), np.int64)
-    used = np.zeros(size // 64 + 1, np.uint64)
-    rows = np.empty(len(lengths), np.int64)
-    count = 0
+def _by_length(lengths: Ints, size: int, spare: int) -> tuple[Places, Places, Places, Ints]:
+    """Pieces of at most `size`, longest first and else in the order of their documents, with
+    `spare` unused places behind them; where pieces of each length start."""
+    starts = np.zeros(size + 2, np.int64)
     for i in range(len(lengths)):
-        length = lengths[i]
-        room = _least_room(used, length)
-        if room < 0:
-            row, room = count, size
-            count += 1
-        else:
-            row = top[room]
-            top[room] = below[row]
-            if top[room] < 0:
-                used[room >> 6] &= ~(np.uint64(1) << np.uint64(room & 63))
-        rows[i] = row
-        left = room - length
-        if left > 0:
-            below[row] = top[left]
-            top[left] = row
-            used[left >> 6] |= np.uint64(1) << np.uint64(left & 63)
-    return rows, count
+        starts[size] += lengths[i] // size
+        starts[lengths[i] % size] += 1
+    starts[0] = 0
+    total = 0
+    for need in range(size, 0, -1):
+        here = starts[need]
+        starts[need] = total
+        total += here
+    starts[0] = total
+    document = np.empty(total + spare, np.int32)
+    offset = np.empty(total + spare, np.int32)
+    length = np.empty(total + spare, np.int32)
+    free = starts.copy()
+    for i in range(len(lengths)):
+        at = 0
+        left = lengths[i]
+        while left > 0:
+            need = min(left, size)
+            place = free[need]
+            free[need] += 1
+            document[place], offset[place], length[place] = i, at, need
+            at += need
+            left -= need
+    return document, offset, length, starts
+
+
+@numba.njit(cache=True, nogil=True)
+def _best_fit(  # noqa: PLR0912 - one loop, its branches are the algorithm
+    lengths: Ints, solid: npt.NDArray[np.bool_], size: int, wanted: int
+) -> tuple[Places, Places, Places, Places, int]:
+    """Document, offset, length and row of each fragment, and the number of rows.
+
+    Rows with equal room wait in a stack, so a fragment costs the same whatever their number.
+    With `wanted` rows in use, a text that fits nowhere is split instead of opening another row;
+    its rest is placed behind the pieces of its length.
+    """
+    document, offset, length, starts = _by_length(lengths, size, wanted)
+    row = np.empty(len(document), np.int32)
+    count = starts[0]
+    rows = starts[size - 1]
+    for i in range(rows):
+        row[i] = i
+    following = np.full(wanted + 1, -1, np.int32)
+    head = np.full(size + 1, -1, np.int32)
+    tail = np.full(size + 1, -1, np.int32)
+    top = np.full(size + 1, -1, np.int32)
+    below = np.empty(starts[0] + wanted + 1, np.int32)
+    used = np.zeros(size // 64 + 1, np.uint64)
+    sweeps = 2 if wanted and solid.any() else 1  # conversations first: texts fill around them
+    for turn in range(sweeps * (size - 1)):
+        need = size - 1 - turn % (size - 1)
+        piece = starts[need]
+        if piece == starts[need - 1]:
+            piece = head[need]
+        while piece >= 0:
+            if sweeps == 1 or solid[document[piece]] == (turn < size - 1):
+                room = _least_room(used, need)
+                if room < 0 and 0 < wanted <= rows and not solid[document[piece]]:
+                    room = _most_room(used)
+                if room < 0:
+                    target, room = rows, size
+                    rows += 1
+                else:
+                    target = _take_row(top, below, used, room)
+                row[piece] = target
+                if room < need:
+                    rest = need - room
+                    length[piece] = room
+                    document[count], offset[count] = document[piece], offset[piece] + room
+                    length[count] = rest
+                    if head[rest] < 0:
+                        head[rest] = count
+                    else:
+                        following[tail[rest] - starts[0]] = count
+                    tail[rest] = count
+                    count += 1
+                elif room > need:
+                    _put_row(top, below, used, room - need, target)
+            if piece >= starts[0]:
+                piece = following[piece - starts[0]]
+            elif piece + 1 < starts[need - 1]:
+                piece += 1
+            else:
+                piece = head[need]
+    return document[:count], offset[:count], length[:count], row[:count], rows
+
+
+@numba.njit(cache=True, nogil=True)
+def _take_row(top: Places, below: Places, used: npt.NDArray[np.uint64], room: int) -> int:
+    """A row with that room, off its stack."""
+    row = top[room]
+    top[room] = below[row]
+    if top[room] < 0:
+        used[room >> 6] &= ~(np.uint64(1) << np.uint64(room & 63))
+    return int(row)
+
+
+@numba.njit(cache=True, nogil=True)
+def _put_row(top: Places, below: Places, used: npt.NDArray[np.uint64], room: int, row: int) -> None:
+    below[row] = top[room]
+    top[room] = row
+    used[room >> 6] |= np.uint64(1) << np.uint64(room & 63)
 
 
 @numba.njit(cache=True, nogil=True)
 def _least_room(used: npt.NDArray[np.uint64], length: int) -> int:
     """The least set bit at or above `length`, -1 where there is none."""
     word = length >> 6
-    bits = used[word] >> np.uint64(length & 63)
-    if bits != 0:
-        room = length
-    else:
+    bits = used[word] >> np.uint64(length & 63) << np.uint64(length & 63)
+    while bits == 0:
         word += 1
-        while word < len(used) and used[word] == 0:
-            word += 1
         if word == len(used):
             return -1
         bits = used[word]
-        room = word << 6
-    while bits & np.uint64(1) == 0:
-        bits >>= np.uint64(1)
-        room += 1
+    room = word << 6
+    half = 32
+    while half:
+        if bits & ((np.uint64(1) << np.uint64(half)) - np.uint64(1)) == 0:
+            bits >>= np.uint64(half)
+            room += half
+        half >>= 1
     return room
+
+
+@numba.njit(cache=True, nogil=True)
+def _most_room(used: npt.NDArray[np.uint64]) -> int:
+    """The greatest set bit, -1 where there is none."""
+    word = len(used) - 1
+    while word >= 0 and used[word] == 0:
+        word -= 1
+    if word < 0:
+        return -1
+    bits = used[word]
+    room = word << 6
+    half = 32
+    while half:
+        if bits >> np.uint64(half):
+            bits >>= np.uint64(half)
+            room += half
+        half >>= 1
+    return room
+
+
+@numba.njit(cache=True, nogil=True)
+def _by_row(
+    document: Places, offset: Places, length: Places, row: Places, place: Ints, order: Ints
+) -> tuple[Ints, Places, Places, Ints]:
+    """The fragments of each row together, rows at their places; and where each row starts.
+    `order` gives the caller's number of each document."""
+    starts = np.zeros(len(place) + 1, np.int64)
+    for i in range(len(row)):
+        starts[place[row[i]] + 1] += 1
+    for i in range(len(place)):
+        starts[i + 1] += starts[i]
+    free = starts.copy()
+    documents = np.empty(len(row), np.int64)
+    offsets = np.empty(len(row), np.int32)
+    lengths = np.empty(len(row), np.int32)
+    for i in range(len(row)):
+        at = free[place[row[i]]]
+        free[place[row[i]]] += 1
+        documents[at] = order[document[i]]
+        offsets[at] = offset[i]
+        lengths[at] = length[i]
+    return documents, offsets, lengths, starts
 
 
 @numba.njit(cache=True, nogil=True)

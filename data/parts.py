@@ -104,10 +104,13 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
 
 def to_arrow(table: pa.Table, batch_rows: int = 1024) -> pa.Buffer:
     """The IPC file format, uncompressed, so that readers can map it."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
+    measure = pa.MockOutputStream()  # a stream that grows would copy the table several times
+    with pa.ipc.new_file(measure, table.schema) as writer:
         writer.write_table(table, max_chunksize=batch_rows)
-    return sink.getvalue()
+    buffer = pa.allocate_buffer(measure.size())
+    with pa.ipc.new_file(pa.FixedSizeBufferWriter(buffer), table.schema) as writer:
+        writer.write_table(table, max_chunksize=batch_rows)
+    return buffer
 
 
 @dataclass
@@ -188,7 +191,8 @@ class Stage:
         if not path.is_file() or self._checksum(path.name) != sha256_file(path):
             raise DamagedPart(path)
         try:
-            return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            with pa.memory_map(str(path)) as file:  # the mapping outlives its file handle
+                return pa.ipc.open_file(file).read_all()
         except pa.ArrowException as error:
             raise DamagedPart(path) from error
 

@@ -104,30 +104,39 @@ CHANGES = pa.schema(
 """What a cleaner made of the samples that it changed, and what they were before it."""
 
 
-def tokens_schema(id_type: pa.DataType) -> pa.Schema:
-    """One tokenized document a row; `source` indexes the names in the stage's manifest."""
-    return pa.schema(
-        [
-            ("id", pa.uint64()),
-            ("source", pa.uint8()),
-            ("input_ids", pa.large_list(id_type)),
-        ]
-    )
+def tokens_schema(id_type: pa.DataType, *, masked: bool = False, talks: bool = False) -> pa.Schema:
+    """One tokenized document a row; `source` indexes the names in the stage's manifest.
+
+    `loss_spans`, where loss is masked, are start,end pairs of the trained tokens; `cuts`, where
+    there may be conversations, are the lengths to which one may be cut, its own one last. A
+    text has no cuts and may be split anywhere.
+    """
+    columns = [
+        ("id", pa.uint64()),
+        ("source", pa.uint8()),
+        ("input_ids", pa.large_list(id_type)),
+    ]
+    if masked:
+        columns.append(("loss_spans", pa.list_(pa.uint32())))
+    if talks:
+        columns.append(("cuts", pa.list_(pa.uint32())))
+    return pa.schema(columns)
 
 
-def packed_schema(id_type: pa.DataType, sequence_length: int) -> pa.Schema:
+def packed_schema(id_type: pa.DataType, sequence_length: int, *, masked: bool = False) -> pa.Schema:
     """One packed row of `sequence_length` ids; the columns are explained in the card."""
     length = pa.uint16() if sequence_length <= 0xFFFF else pa.int32()
-    return pa.schema(
-        [
-            ("input_ids", pa.list_(id_type, sequence_length)),
-            ("seq_lengths", pa.list_(length)),
-            ("n_tokens", pa.int32()),
-            ("doc_ids", pa.list_(pa.uint64())),
-            ("doc_offsets", pa.list_(pa.uint32())),
-            ("source_ids", pa.list_(pa.uint8())),
-        ]
-    )
+    columns = [
+        ("input_ids", pa.list_(id_type, sequence_length)),
+        ("seq_lengths", pa.list_(length)),
+        ("n_tokens", pa.int32()),
+        ("doc_ids", pa.list_(pa.uint64())),
+        ("doc_offsets", pa.list_(pa.uint32())),
+        ("source_ids", pa.list_(pa.uint8())),
+    ]
+    if masked:
+        columns.insert(3, ("loss_spans", pa.list_(length)))
+    return pa.schema(columns)
 
 
 def id_type(vocabulary: int) -> pa.DataType:

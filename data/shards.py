@@ -1,234 +1,255 @@
 """Packed rows to Arrow shards with a manifest that accounts for every token."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from data import packing
+from data.gather import TokenParts, packed_rows
+from data.mixing import Amount, Documents, plan_mix, repeat, split
 from data.parts import Stage, to_arrow, write_file
 from data.schema import id_type, packed_schema
 from data.tokenization import Tokenizer
 
 SPLITS = ("train", "validation")
-
-
-@dataclass(frozen=True)
-class Documents:
-    """The tokenized documents of all parts, as columns; `start` is within the part's ids."""
-
-    part: npt.NDArray[np.int64]
-    start: npt.NDArray[np.int64]
-    length: npt.NDArray[np.int64]
-    id: npt.NDArray[np.uint64]
-    source: npt.NDArray[np.uint8]
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "Documents":
-        return Documents(
-            self.part[rows], self.start[rows], self.length[rows], self.id[rows], self.source[rows]
-        )
+FACTS = b"shardmill"
+"""Key in a token part's schema metadata: counts of the part as JSON."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What decides the rows of an output besides its documents."""
+    """What decides the rows of an output besides its documents.
+
+    `mix` names each source's amount; a source that it leaves out counts once. `too_long`
+    conversations are cut at a turn or dropped. `masked`: the shards carry `loss_spans`.
+    """
 
     sequence_length: int
     rows_per_shard: int
     validation: float
     seed: int
-    repeat: dict[str, float]
+    mix: Mapping[str, Amount]
+    pack: Literal["best_fit", "concat"] = "best_fit"
+    too_long: Literal["cut", "drop"] = "cut"
+    masked: bool = False
 
 
 def write_shards(
-    tokens: Stage, shards: Stage, layout: Layout, tokenizer: Tokenizer, facts: dict[str, Any]
+    tokens: Stage,
+    shards: Stage,
+    layout: Layout,
+    tokenizer: Tokenizer,
+    facts: dict[str, Any],
+    clusters: tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]] | None = None,
 ) -> None:
-    """Pack a complete tokens stage into `shards.folder`; the manifest comes last."""
+    """Pack a complete tokens stage into `shards.folder`; the manifest comes last.
+
+    `clusters` gives near-duplicates' ids (sorted) and the cluster of each. Raises
+    ShardmillError where the mix cannot be met.
+    """
     manifest = tokens.manifest or {}
     sources: list[str] = manifest["sources"]
+    parts = TokenParts([tokens.map(index) for index in range(tokens.count())])
+    documents, cut = _fit(parts, layout)
+    groups = _groups(documents, clusters)
+    halves = split(documents, layout.validation, layout.seed, groups)
+    amounts = {name: layout.mix.get(name, Amount()) for name in sources}
+    available = _tokens(halves["train"], sources)
+    wanted = plan_mix(available, amounts)
     shards.begin()
     for stale in shards.folder.glob("*.arrow"):
         stale.unlink()
-    values = [tokens.map(index) for index in range(tokens.count())]
-    documents = _documents(values)
+    facts_of_parts = _part_facts(parts, sources)
     about: dict[str, dict[str, Any]] = {}
     splits: dict[str, Any] = {}
-    for name, share in _split(documents, layout).items():
-        chosen = _repeat(share, layout, sources, whole=name == "train")
-        rows = packing.pack(chosen.length, chosen.id, layout.sequence_length, layout.seed)
-        for file, table, counts in _tables(name, values, chosen, rows, layout, tokenizer):
+    for name, half in halves.items():
+        chosen = _choose(name, half, wanted, available, layout, sources)
+        rows = _pack(chosen, layout)
+        trained = 0
+        for file, table, counts in _tables(name, parts, chosen, rows, layout, tokenizer):
             write_file(shards.folder / file, to_arrow(table))
             about[file] = counts
+            trained += counts["trained"]
         splits[name] = _account(chosen, rows, layout.sequence_length, sources)
+        splits[name]["trained"] = trained
     shards.finish(
         about=about,
         **facts,
         sources=sources,
         splits=splits,
+        mix={
+            name: {
+                amount.unit: amount.value,
+                "available": available[name],
+                "tokens": splits["train"]["sources"][name]["tokens"],
+                "repeats": round(wanted[name] / available[name], 6) if available[name] else 0.0,
+            }
+            for name, amount in amounts.items()
+        },
+        licences=sorted({name for names in facts_of_parts["licences"].values() for name in names}),
+        rendering=facts_of_parts | cut,
         columns={name: str(kind) for name, kind in _schema(layout, tokenizer).items()},
-        packing=packing.ALGORITHM,
+        packing=packing.ALGORITHMS[layout.pack],
         tokenizer={
             "name": tokenizer.name,
+            "added": list(tokenizer.added),
             "vocabulary": tokenizer.vocabulary,
             "eos": tokenizer.eos,
-            "padding": tokenizer.eos,
+            "padding": tokenizer.padding,
+            "special": tokenizer.special,
             "sha256": tokenizer.sha256,
         },
     )
 
 
-def _documents(parts: list[pa.Table]) -> Documents:
-    columns: list[tuple[Any, ...]] = []
-    for index, table in enumerate(parts):
-        lists = table["input_ids"].combine_chunks()
-        offsets = lists.offsets.to_numpy()
-        ids = table["id"].to_numpy()
-        part = np.full(len(ids), index, np.int64)
-        starts = offsets[:-1].astype(np.int64)
-        lengths = np.diff(offsets).astype(np.int64)
-        columns.append((part, starts, lengths, ids, table["source"].to_numpy()))
-    if not columns:
-        empty = np.zeros(0, np.int64)
-        return Documents(empty, empty, empty, empty.astype(np.uint64), empty.astype(np.uint8))
-    return Documents(*(np.concatenate(column) for column in zip(*columns, strict=True)))
-
-
-def _split(documents: Documents, layout: Layout) -> dict[str, Documents]:
-    """By a hash of the document's id, so that a document keeps its split as others come and
-    go. At least one document validates where any share is asked for and two exist."""
-    if layout.validation <= 0:
-        return {"train": documents}
-    hashed = packing.mix64(documents.id, layout.seed ^ 0x5A11DA7E)
-    held_out = hashed < np.uint64(max(0, int(layout.validation * 2.0**64) - 1))
-    if not held_out.any() and len(hashed) > 1:
-        held_out[np.argmin(hashed)] = True
-    return {
-        "train": documents.take(np.flatnonzero(~held_out)),
-        "validation": documents.take(np.flatnonzero(held_out)),
+def _fit(parts: TokenParts, layout: Layout) -> tuple[Documents, dict[str, int]]:
+    """All documents, conversations no longer than a row, and what became of those."""
+    documents = parts.documents()
+    long = documents.whole & (documents.length > layout.sequence_length)
+    if layout.pack == "concat" or not long.any():
+        return documents, {"conversations_cut": 0, "conversations_too_long": 0, "tokens_cut": 0}
+    before = documents.tokens
+    length = documents.length.copy()
+    length[long] = 0
+    if layout.too_long == "cut":
+        length[long] = parts.longest_cut(documents.take(long), layout.sequence_length)
+    fitted = Documents(**{**documents.__dict__, "length": length})
+    kept = fitted.take(np.flatnonzero(length > 0))
+    return kept, {
+        "conversations_cut": int((length[long] > 0).sum()),
+        "conversations_too_long": int((length[long] == 0).sum()),
+        "tokens_cut": before - kept.tokens,
     }
 
 
-def _repeat(documents: Documents, layout: Layout, sources: list[str], *, whole: bool) -> Documents:
-    """Whole repeats of a source's documents and a seeded part of them for the fraction; without
-    `whole` each document of a source that counts at all is there once, to validate on."""
-    factor = np.array([layout.repeat.get(name, 1.0) for name in sources] or [1.0])
-    factor = factor if whole else np.ceil(np.minimum(factor, 1.0))
-    times = factor[documents.source]
-    chance = packing.mix64(documents.id, layout.seed ^ 0x2E9EA7) / 2.0**64
-    copies = np.floor(times).astype(np.int64) + (chance < times % 1)
-    return documents.take(np.repeat(np.arange(len(copies)), copies))
+def _groups(
+    documents: Documents,
+    clusters: tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]] | None,
+) -> npt.NDArray[np.uint64] | None:
+    if clusters is None or not len(clusters[0]):
+        return None
+    ids, cluster = clusters
+    place = np.minimum(np.searchsorted(ids, documents.id), len(ids) - 1)
+    return np.where(ids[place] == documents.id, cluster[place], documents.id)
+
+
+def _tokens(documents: Documents, sources: list[str]) -> dict[str, int]:
+    sums = np.bincount(documents.source, documents.length, minlength=len(sources))
+    return {name: int(sums[i]) for i, name in enumerate(sources)}
+
+
+def _choose(
+    split: str,
+    half: Documents,
+    wanted: Mapping[str, float],
+    available: Mapping[str, int],
+    layout: Layout,
+    sources: list[str],
+) -> Documents:
+    """The training documents of the mix; of the others the same part of each source, once."""
+    if split == "train":
+        return repeat(half, {i: wanted[name] for i, name in enumerate(sources)}, layout.seed)
+    there = _tokens(half, sources)
+    share = {
+        name: wanted[name] / available[name] if available[name] else float(name not in layout.mix)
+        for name in sources
+    }
+    part = {i: min(1.0, share[name]) * there[name] for i, name in enumerate(sources)}
+    return repeat(half, part, layout.seed, once=True)
+
+
+def _pack(documents: Documents, layout: Layout) -> packing.Packing:
+    return packing.pack(
+        documents.length.astype(np.int64),
+        documents.key,
+        layout.sequence_length,
+        layout.seed,
+        whole=documents.whole if documents.whole.any() else None,
+        concat=layout.pack == "concat",
+    )
 
 
 def _schema(layout: Layout, tokenizer: Tokenizer) -> dict[str, pa.DataType]:
-    schema = packed_schema(id_type(tokenizer.vocabulary), layout.sequence_length)
+    kind = id_type(tokenizer.vocabulary)
+    schema = packed_schema(kind, layout.sequence_length, masked=layout.masked)
     return {column.name: column.type for column in schema}
+
+
+def _part_facts(parts: TokenParts, sources: list[str]) -> dict[str, Any]:
+    """The counts that the tokenize stage left in its parts, summed."""
+    found: dict[str, Any] = {"dropped": {}, "disagreements": 0, "licences": {}}
+    for table in parts.tables:
+        facts = json.loads((table.schema.metadata or {}).get(FACTS, b"{}"))
+        found["disagreements"] += facts.get("disagreements", 0)
+        for reason, count in facts.get("dropped", {}).items():
+            found["dropped"][reason] = found["dropped"].get(reason, 0) + count
+        for number, licences in facts.get("licences", {}).items():
+            known = found["licences"].setdefault(sources[int(number)], [])
+            known.extend(licence for licence in licences if licence not in known)
+    found["licences"] = {name: sorted(given) for name, given in sorted(found["licences"].items())}
+    found["dropped"] = dict(sorted(found["dropped"].items()))
+    return found
 
 
 def _tables(
     split: str,
-    values: list[pa.Table],
+    parts: TokenParts,
     documents: Documents,
     rows: packing.Packing,
     layout: Layout,
     tokenizer: Tokenizer,
 ) -> Iterator[tuple[str, pa.Table, dict[str, Any]]]:
     shards = max(1, -(-rows.rows // layout.rows_per_shard))
-    flat = [table["input_ids"].combine_chunks().values.to_numpy() for table in values]
+    size = layout.sequence_length
+    schema = packed_schema(id_type(tokenizer.vocabulary), size, masked=layout.masked)
     for shard in range(shards):
         first = shard * layout.rows_per_shard
         last = min(rows.rows, first + layout.rows_per_shard)
-        table = _rows(flat, documents, rows, first, last, layout.sequence_length, tokenizer)
+        table = packed_rows(parts, documents, rows, first, last, schema, tokenizer.padding)
+        begin, end = rows.row_starts[first], rows.row_starts[last]
+        starts = rows.offset[begin:end] == 0
+        broken = rows.length[begin:end] < documents.length[rows.document[begin:end]]
         real = int(table["n_tokens"].to_numpy().sum())
         counts = {
             "split": split,
             "rows": last - first,
             "tokens": real,
-            "padding": (last - first) * layout.sequence_length - real,
-            "fragments": int(rows.row_starts[last] - rows.row_starts[first]),
+            "trained": _trained(table) if layout.masked else real,
+            "padding": (last - first) * size - real,
+            "fragments": int(end - begin),
+            "documents": int(starts.sum()),
+            "documents_split": int((starts & broken).sum()),
         }
         yield f"{split}-{shard:05d}-of-{shards:05d}.arrow", table, counts
 
 
-def _rows(
-    flat: list[npt.NDArray[Any]],
-    documents: Documents,
-    rows: packing.Packing,
-    first: int,
-    last: int,
-    size: int,
-    tokenizer: Tokenizer,
-) -> pa.Table:
-    begin, end = rows.row_starts[first], rows.row_starts[last]
-    document, offset = rows.document[begin:end], rows.offset[begin:end]
-    length = rows.length[begin:end]
-    starts = rows.row_starts[first : last + 1] - begin
-    row = np.repeat(np.arange(last - first), np.diff(starts))
-    before = np.cumsum(length) - length
-    within = before - before[starts[:-1]][row] if len(row) else before
-    kind = id_type(tokenizer.vocabulary)
-    ids = np.full((last - first) * size, tokenizer.eos, kind.to_pandas_dtype())
-    for part, source in enumerate(flat):
-        here = np.flatnonzero(documents.part[document] == part)
-        chosen = document[here]
-        packing.copy_segments(
-            source,
-            documents.start[chosen] + offset[here],
-            ids,
-            row[here] * size + within[here],
-            length[here],
-        )
-    used = np.zeros(last - first, np.int64)
-    np.add.at(used, row, length)
-    schema = packed_schema(kind, size)
-    lengths, length_starts = _with_padding(length, starts, size - used)
-    spots = pa.array(starts.astype(np.int32))
-
-    def lists(name: str, column: npt.NDArray[Any], offsets: pa.Array) -> pa.Array:
-        of = schema.field(name).type.value_type
-        return pa.ListArray.from_arrays(offsets, pa.array(column, of))
-
-    return pa.Table.from_arrays(
-        [
-            pa.FixedSizeListArray.from_arrays(pa.array(ids), size),
-            lists("seq_lengths", lengths, pa.array(length_starts.astype(np.int32))),
-            pa.array(used, pa.int32()),
-            lists("doc_ids", documents.id[document], spots),
-            lists("doc_offsets", offset, spots),
-            lists("source_ids", documents.source[document], spots),
-        ],
-        schema=schema,
-    )
-
-
-def _with_padding(
-    lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], left: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Append the padding of each row that has any as its last segment."""
-    padded = left > 0
-    grown = np.insert(lengths, starts[1:][padded], left[padded])
-    return grown, starts + np.concatenate(([0], np.cumsum(padded)))
+def _trained(table: pa.Table) -> int:
+    spans = table["loss_spans"].combine_chunks().values.to_numpy().astype(np.int64)
+    return int((spans[1::2] - spans[::2]).sum())
 
 
 def _account(
     documents: Documents, rows: packing.Packing, size: int, sources: list[str]
 ) -> dict[str, Any]:
-    tokens = int(documents.length.sum())
+    tokens = documents.tokens
     room = rows.rows * size
-    by_source = np.bincount(documents.source, documents.length, minlength=len(sources))
+    by_source = _tokens(documents, sources)
     counted = np.bincount(documents.source, minlength=len(sources))
     return {
         "rows": rows.rows,
         "documents": len(documents.id),
-        "documents_split": int((documents.length > size).sum()),
+        "documents_split": int((np.bincount(rows.document) > 1).sum()) if rows.rows else 0,
         "tokens": tokens,
         "padding": room - tokens,
         "fill": round(tokens / room, 6) if room else 0.0,
         "sources": {
-            name: {"documents": int(counted[i]), "tokens": int(by_source[i])}
+            name: {"documents": int(counted[i]), "tokens": by_source[name]}
             for i, name in enumerate(sources)
         },
     }

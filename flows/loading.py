@@ -11,12 +11,13 @@ import yaml
 from pydantic import ValidationError
 
 from data.errors import RecipeError, nearest
-from data.templates import TEMPLATES
-from data.tokenization import PACKAGED
+from data.templates import SUFFIXES, load_template
 from filters import load_filter
+from flows.engine_recipe import HUGE
 from flows.filter_knobs import anchored_step, check_scores
 from flows.inputs import anchored, check_draws
-from flows.recipe import HUGE, NAME, CurationStep, Recipe, make_knobs
+from flows.recipe import NAME, CurationStep, Recipe, make_knobs
+from flows.rendering import anchor_output, scale_output
 from prompts import load_kind
 
 SHIPPED = Path(__file__).with_name("recipes")
@@ -191,12 +192,9 @@ def _check(recipe: Recipe, where: Any) -> None:
         if not re.fullmatch(NAME, name):
             raise RecipeError(f"output name {name!r} must match {NAME}", where=where(("outputs",)))
         template = output.render.template
-        if template not in TEMPLATES:
-            raise RecipeError(
-                f"unknown template {template!r}",
-                where=where(("outputs", name, "render", "template")),
-                fix=nearest(template, TEMPLATES),
-            )
+        if not template.endswith(SUFFIXES):
+            with _at(where(("outputs", name, "render", "template"))):
+                load_template(template)
         _check_mix(recipe, name, where)
 
 
@@ -254,22 +252,8 @@ def _anchored(recipe: Recipe, path: Path) -> Recipe:
     for name, source in recipe.generate.items():
         generate[name] = anchored(source, path, f"generate.{name}")
     curate = tuple(anchored_step(step, path, n) for n, step in enumerate(recipe.curate))
-    outputs = {
-        name: output.model_copy(update={"tokenizer": _tokenizer(output.tokenizer, path)})
-        for name, output in recipe.outputs.items()
-    }
+    outputs = {name: anchor_output(output, path) for name, output in recipe.outputs.items()}
     return recipe.model_copy(update={"generate": generate, "curate": curate, "outputs": outputs})
-
-
-def _tokenizer(name: str, path: Path) -> str:
-    """A file or folder beside the recipe or here, made absolute; any other name as it is."""
-    if name in PACKAGED:
-        return name
-    with contextlib.suppress(OSError, ValueError):
-        for base in (path.resolve().parent, Path.cwd()):
-            if (base / name / "tokenizer.json").is_file() or (base / name).is_file():
-                return str((base / name).resolve())
-    return name
 
 
 def _scaled(recipe: Recipe, scale: float) -> Recipe:
@@ -279,4 +263,5 @@ def _scaled(recipe: Recipe, scale: float) -> Recipe:
         name: source.model_copy(update={"samples": max(1, round(source.samples * scale))})
         for name, source in recipe.generate.items()
     }
-    return recipe.model_copy(update={"generate": generate})
+    outputs = {name: scale_output(output, scale) for name, output in recipe.outputs.items()}
+    return recipe.model_copy(update={"generate": generate, "outputs": outputs})

@@ -14,11 +14,12 @@ from data.parts import Stage
 from data.schema import fingerprint
 from data.sources import identify
 from data.templates import template_source
-from data.tokenization import load_tokenizer
 from filters import Judge, filter_source, load_filter
+from flows.engine_recipe import Sampling
 from flows.inputs import read_draws
 from flows.loading import load_recipe
-from flows.recipe import CurationStep, Generate, Output, Recipe, Sampling, Seeds, make_knobs
+from flows.recipe import CurationStep, Generate, Output, Recipe, Seeds, make_knobs
+from flows.rendering import resolve_output
 from inference.models import Model, engine_python, resolve
 from prompts import TaskKind, kind_source, load_kind
 
@@ -229,14 +230,17 @@ def _target(
         for source in sources
         if (source.name in settings.mix if settings.mix else source.kind.TRAINS)
     )
-    tokenizer = load_tokenizer(settings.tokenizer)
+    style = resolve_output(name, settings)
+    tokenizer = style.tokenizer
+    template = Path(settings.render.template).name
     tokens = Stage(
         out,
         f"tokens.{name}",
         {
             "tokenizer": [tokenizer.sha256, tokenizer.vocabulary, tokenizer.eos],
-            "template": settings.render.template,
-            "templates": template_source(),
+            "template": template,
+            "templates": template_source(settings.render.template),
+            "style": asdict(style.style),
             "sources": list(chosen),
         },
         [source.samples for source in sources] + [step.verdicts for step in steps[-1:]],
@@ -249,11 +253,13 @@ def _target(
             "sequence_length": settings.sequence_length,
             "rows_per_shard": settings.rows_per_shard,
             "validation": settings.validation,
-            "repeat": {source: settings.mix[source].repeat for source in settings.mix},
+            "amounts": {source: asdict(mix.amount) for source, mix in settings.mix.items()},
+            "pack": settings.pack,
+            "too_long": settings.render.too_long,
+            "loss": "assistant" if style.style.masked else "all",
             "recipe": recipe.name,
             "model": recipe.engine.model,
-            "licences": [recipe.engine.licence],
-            "template": settings.render.template,
+            "template": template,
             "tokenizer_name": settings.tokenizer,
         },
         [tokens],

@@ -1,6 +1,5 @@
-"""The funnel and the dataset card: what came in, what fell and why, what is in the shards."""
+"""The funnel and the account: what came in, what fell and why, what it cost."""
 
-import json
 from typing import Any
 
 import polars as pl
@@ -10,9 +9,11 @@ from rich.text import Text
 from data.errors import ShardmillError
 from data.parts import write_if_changed
 from filters import Cleaner
+from flows.card import card
 from flows.diversity import openings
-from flows.plan import Plan, Target
+from flows.plan import Plan
 from flows.prompting import DUPLICATE, duplicates
+from flows.rendering import resolve_output
 from flows.stages import sample_parts
 
 PROMPTS = "prompts"
@@ -118,7 +119,7 @@ def show(table: pl.DataFrame) -> Table:
     shown = Table(title="Funnel (samples; kept also in GPT-2 tokens)")
     for column in ("stage", "reason", *sources, "all"):
         shown.add_column(column, justify="left" if column in ("stage", "reason") else "right")
-    for row in _lines(table, sources):
+    for row in funnel_lines(table, sources):
         shown.add_row(
             *map(Text, row), style="bold" if row[0] in ("asked", "kept", "yield") else None
         )
@@ -150,7 +151,7 @@ def show_account(plan: Plan) -> Table | None:
     return shown
 
 
-def _lines(table: pl.DataFrame, sources: list[str]) -> list[list[str]]:
+def funnel_lines(table: pl.DataFrame, sources: list[str]) -> list[list[str]]:
     lines = []
     steps = table.select("stage", "reason").unique(maintain_order=True).rows()
     places = {"asked": (-2, ""), PROMPTS: (-1, ""), PARSE: (0, ""), "kept": (1000, "")}
@@ -200,8 +201,8 @@ def contamination(plan: Plan) -> pl.DataFrame:
 
 
 def write_report(plan: Plan) -> pl.DataFrame:
-    """`OUT/funnel.csv`, `OUT/openings.csv` and a card beside each output's shards; unchanged
-    files stay."""
+    """`OUT/funnel.csv`, `OUT/openings.csv`, `OUT/contamination.csv` where there is any, and beside
+    each output's shards a card and the tokenizer that made them; unchanged files stay."""
     table = funnel(plan)
     write_if_changed(plan.out / "funnel.csv", table.write_csv().encode())
     alike = pl.DataFrame(openings(plan))
@@ -210,68 +211,11 @@ def write_report(plan: Plan) -> pl.DataFrame:
     if found.width:
         write_if_changed(plan.out / "contamination.csv", found.write_csv().encode())
     for target in plan.targets:
-        text = card(plan, target, table)
+        sources = [source.name for source in plan.sources if source.name in target.sources]
+        lines = funnel_lines(table.filter(pl.col("source").is_in(sources)), sources)
+        text = card(plan, target, [["stage", "reason", *sources, "all"], *lines])
         write_if_changed(target.shards.folder / "README.md", text.encode())
+        tokenizer = resolve_output(target.name, target.settings).tokenizer
+        content = tokenizer.json().encode()
+        write_if_changed(target.shards.folder / "tokenizer.json", content)
     return table
-
-
-def card(plan: Plan, target: Target, table: pl.DataFrame) -> str:
-    """A dataset card with the header that `load_dataset` reads."""
-    manifest: dict[str, Any] = target.shards.manifest or {}
-    files = "\n".join(
-        f"      - split: {split}\n        path: {split}-*.arrow" for split in manifest["splits"]
-    )
-    splits = "\n".join(
-        f"| {name} | {s['rows']:,} | {s['documents']:,} | {s['tokens']:,} | {s['fill']:.2%} |"
-        for name, s in manifest["splits"].items()
-    )
-    sources = [source.name for source in plan.sources if source.name in target.sources]
-    chosen = table.filter(pl.col("source").is_in(sources))
-    lines = _lines(chosen, sources)
-    header = ["stage", "reason", *sources, "all"]
-    rows = "\n".join(
-        "| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *lines]
-    )
-    size = manifest["sequence_length"]
-    tokenizer = manifest["tokenizer"]
-    return f"""---
-license: {json.dumps(_licence(manifest["licences"]))}
-configs:
-  - config_name: default
-    data_files:
-{files}
-tags: [synthetic, shardmill]
----
-# {plan.recipe.name}: {target.name}
-
-Packed training rows of {size} tokens, made by shardmill from the recipe `{plan.recipe.name}`
-(seed {plan.recipe.seed}). Text by {plan.model.name}; licences: {", ".join(manifest["licences"])}.
-
-| split | rows | documents | tokens | fill |
-|---|---|---|---|---|
-{splits}
-
-Tokenizer {tokenizer["name"]} ({tokenizer["vocabulary"]:,} ids); id {tokenizer["eos"]} ends each
-document and fills the end of a row. Template: {manifest["template"]}.
-
-| column | is |
-|---|---|
-| input_ids | {size} ids |
-| seq_lengths | length of each fragment in the row; padding is the last one; they add up to {size} |
-| n_tokens | ids that are not padding |
-| doc_ids | the sample each fragment is of |
-| doc_offsets | the fragment's first token in its document |
-| source_ids | index into `sources` of manifest.json: {json.dumps(manifest["sources"])} |
-
-```python
-import polars as pl
-rows = pl.scan_ipc("train-*.arrow").select("input_ids", "seq_lengths").collect()
-```
-
-## Funnel
-{rows}
-"""
-
-
-def _licence(licences: list[str]) -> str:
-    return licences[0] if len(licences) == 1 else "other"

@@ -7,17 +7,11 @@ a flow gives as Prefect tasks and a test as a plain loop, and then its manifest.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from data import schema
 from data.parts import Stage
-from data.shards import Layout, write_shards
-from data.templates import TEMPLATES
-from data.tokenization import load_tokenizer
 from filters import Cleaner
-from flows.plan import Plan, Source, Target
+from flows.plan import Plan, Source
 
 Work = Callable[[int], None]
 Runner = Callable[[str, Work, Sequence[int]], None]
@@ -28,58 +22,6 @@ def run_parts(name: str, work: Work, indices: Sequence[int]) -> None:
     """The plainest runner: one part after the other."""
     for index in indices:
         work(index)
-
-
-def tokenize(plan: Plan, target: Target, run: Runner = run_parts) -> None:
-    """Kept samples of the output's sources as ids, an end-of-text id behind each."""
-    stage = target.tokens
-    if stage.done:
-        return
-    tokenizer = load_tokenizer(target.settings.tokenizer)
-    template = TEMPLATES[target.settings.render.template]
-    kind = schema.id_type(tokenizer.vocabulary)
-    parts = sample_parts(plan)
-
-    def work(index: int) -> None:
-        source, _ = parts[index]
-        number = target.sources.index(source.name) if source.name in target.sources else -1
-        samples = kept_samples(plan, index)
-        if number < 0:
-            samples = samples.clear()
-        ids, offsets = tokenizer.encode(template(samples).to_list())
-        ids = np.insert(ids, offsets[1:], tokenizer.eos).astype(kind.to_pandas_dtype())
-        ends = offsets + np.arange(len(offsets))
-        table = pa.table(
-            [
-                samples["id"].to_arrow(),
-                pa.array([max(number, 0)] * len(samples), pa.uint8()),
-                pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(ids, kind)),
-            ],
-            schema=schema.tokens_schema(kind),
-        )
-        stage.write_arrow(index, table)
-
-    fill(stage, len(parts), work, run, suffix="arrow", sources=list(target.sources))
-
-
-def pack(plan: Plan, target: Target, run: Runner = run_parts) -> None:
-    """The output's shards, their manifest last."""
-    if target.shards.done:
-        return
-    settings = target.settings
-    layout = Layout(
-        sequence_length=settings.sequence_length,
-        rows_per_shard=settings.rows_per_shard,
-        validation=settings.validation,
-        seed=plan.recipe.seed,
-        repeat={name: settings.mix[name].repeat for name in settings.mix},
-    )
-    tokenizer = load_tokenizer(settings.tokenizer)
-
-    def work(index: int) -> None:
-        write_shards(target.tokens, target.shards, layout, tokenizer, target.shards.settings)
-
-    run(target.shards.name, work, [0])
 
 
 def sample_parts(plan: Plan) -> list[tuple[Source, int]]:

@@ -33,6 +33,39 @@ def test_every_token_lies_in_one_row_and_no_row_overflows(size: int) -> None:
     assert len(totals) == packing.rows
 
 
+def test_texts_are_split_to_fill_where_whole_ones_leave_much_empty() -> None:
+    sizes = np.full(1000, 700)
+    packing = pack(sizes, np.arange(1000, dtype=np.uint64), 1024, seed=1)
+    assert covered(packing, sizes)
+    assert packing.rows == -(-700 * 1000 // 1024)
+    assert (np.bincount(packing.document) > 1).mean() < 0.5
+    assert pack(np.full(99, 512), np.arange(99, dtype=np.uint64), 1024, seed=1).rows == 50
+
+
+def test_a_whole_document_is_never_split() -> None:
+    sizes = np.full(1000, 300)
+    whole = np.arange(1000) % 2 == 0
+    packing = pack(sizes, np.arange(1000, dtype=np.uint64), 512, seed=1, whole=whole)
+    assert covered(packing, sizes)
+    assert not (np.bincount(packing.document)[whole] > 1).any()
+    assert sizes.sum() / (packing.rows * 512) > 0.98
+    with pytest.raises(ValueError, match="longer than a row"):
+        pack(sizes, np.arange(1000, dtype=np.uint64), 64, seed=1, whole=whole)
+
+
+def test_concat_is_one_stream_in_a_seeded_order() -> None:
+    sizes = lengths(300)
+    ids = np.arange(300, dtype=np.uint64)
+    packing = pack(sizes, ids, 128, seed=1, concat=True)
+    assert covered(packing, sizes)
+    assert packing.rows == -(-int(sizes.sum()) // 128)
+    totals = np.add.reduceat(packing.length, packing.row_starts[:-1])
+    assert (totals[:-1] == 128).all()
+    other = pack(sizes[::-1], ids[::-1], 128, seed=1, concat=True)
+    assert (299 - other.document).tolist() == packing.document.tolist()
+    assert pack(sizes, ids, 128, seed=2, concat=True).document.tolist() != packing.document.tolist()
+
+
 def test_best_fit_reaches_the_measured_fill() -> None:
     sizes = lengths(20_000)
     packing = pack(sizes, np.arange(len(sizes), dtype=np.uint64), 2048, seed=0)
