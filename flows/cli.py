@@ -227,6 +227,9 @@ def verify(path: Path, /, *, drop: bool = False) -> None:
     screen.print(f"{checked} files are as their manifests say")
 
 
+app.command("flows.exporting:export")
+
+
 @app.command(name="list")
 def list_(what: str = "recipes", /) -> None:
     """List what recipes can name: recipes, kinds, filters, tokenizers or templates.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import yaml
 
+from data.export import list_exporters, load_exporter
 from data.templates import TEMPLATES
 from data.tokenization import PACKAGED
 from filters import list_filters, load_filter
@@ -53,5 +54,6 @@ LISTS: dict[str, Callable[[], Lines]] = {
         *PACKAGED.items(),
         ("PATH or ORG/NAME", "a tokenizer.json, its folder, or a hub id"),
     ],
+    "exporters": lambda: [(name, _first(load_exporter(name).__doc__)) for name in list_exporters()],
     "templates": lambda: [(name, _first(made.__doc__)) for name, made in TEMPLATES.items()],
 }
