@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_nanogpts_random_windows_hold_our_documents(out: Path, tmp_path: Path) -
         y = data[start + 1 : start + 513].astype(np.int64)
         assert (x[1:] == y[:-1]).all()
         ends = np.flatnonzero(x == EOT) + 1
-        for first, last in zip(ends, ends[1:], strict=False):
+        for first, last in pairwise(ends):
             whole += 1
             assert tuple(x[first:last].tolist()) in known
     assert whole > 50
