@@ -194,13 +194,17 @@ def datatrove(shards: Path, exports: Path) -> dict[str, Any]:
     }
 
 
-def mds(shards: Path, exports: Path) -> dict[str, Any]:
-    """Read by its LocalDataset. The package imports torchvision for pictures alone, and there
-    is none beside a CPU build of torch: an empty one stands in."""
+def stand_in_for_torchvision() -> None:
+    """MosaicML streaming imports it for pictures alone, and beside a CPU build of torch there is
+    none."""
     for name in ("", ".transforms", ".transforms.functional", ".datasets", ".datasets.folder"):
         stand_in = ModuleType(f"torchvision{name}")
         stand_in.__getattr__ = lambda attribute: object  # type: ignore[method-assign]
         sys.modules.setdefault(f"torchvision{name}", stand_in)
+
+
+def mds(shards: Path, exports: Path) -> dict[str, Any]:
+    stand_in_for_torchvision()
     from streaming import LocalDataset  # noqa: PLC0415 - after the stand-in
 
     rows = Rows(shards)
