@@ -12,7 +12,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -20,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
-from numpy.lib.stride_tricks import sliding_window_view as windows
 
 Ints = npt.NDArray[np.int64]
 IGNORED = -100
@@ -41,10 +39,6 @@ class Ragged(NamedTuple):
     values: npt.NDArray[Any]
     starts: Ints
 
-    def take(self, rows: Ints) -> "Ragged":
-        lengths = np.diff(self.starts)[rows]
-        return Ragged(self.values[_ranges(self.starts[rows], lengths)], _starts(lengths))
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -54,10 +48,6 @@ class Batch:
     n_tokens: npt.NDArray[Any]
     seq_lengths: Ragged
     loss_spans: Ragged | None
-
-    def take(self, rows: Ints) -> "Batch":
-        spans = self.loss_spans.take(rows) if self.loss_spans else None
-        return Batch(self.input_ids[rows], self.n_tokens[rows], self.seq_lengths.take(rows), spans)
 
     def __iter__(self) -> NoReturn:
         raise LoaderError("a batch is no list of rows: set remove_unused_columns=False")
@@ -84,6 +74,8 @@ class Rows:
         self._places = np.concatenate([places for _, places in shards])
         self._places["shard"] = np.repeat(np.arange(len(parts)), [len(p) for _, p in shards])
         self._starts = _starts(self._places["rows"])
+        kind = "<u2" if self._views[0]["input_ids"].itemsize == 2 * self.sequence_length else "<i4"
+        self._dtype = np.dtype(kind)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Rows, (self.folder, self.split)
@@ -97,28 +89,33 @@ class Rows:
         if not len(wanted) or not 0 <= wanted.min() <= wanted.max() < len(self):
             raise IndexError(f"give at least one row, each in [0, {len(self)})")
         place = np.searchsorted(self._starts, wanted, "right") - 1
-        order = np.argsort(self._places["shard"][place], kind="stable")
-        at, row = self._places[place[order]], (wanted - self._starts[place])[order]
+        at, row = self._places[place], wanted - self._starts[place]
         shard = at["shard"]
         ids = self._gather("input_ids", shard, at["input_ids"] + row * self.sequence_length)
-        tokens = self._gather("n_tokens", shard, at["n_tokens"] + row)
+        names = [name for name in LISTS if name in self._views[0]]
+        ends = [at[f"{name} ends"] + row + end for name in names for end in (0, 1)]
+        numbers = self._gather("numbers", shard, np.stack([at["n_tokens"] + row, *ends], axis=1))
         lists: dict[str, Ragged] = {}
-        for name in (name for name in LISTS if name in self._views[0]):
-            bounds = self._gather("bounds", shard, at[f"{name} ends"] + row).astype(np.int64)
-            lengths = bounds[:, 1] - bounds[:, 0]
-            source = _ranges(at[name] + bounds[:, 0], lengths)
+        for name, begin, end in zip(names, numbers.T[1::2], numbers.T[2::2], strict=True):
+            lengths = (end - begin).astype(np.int64)
+            source = _ranges(at[name] + begin, lengths)
             values = self._gather(name, np.repeat(shard, lengths), source)
             lists[name] = Ragged(values, _starts(lengths))
-        batch = Batch(ids, tokens, lists["seq_lengths"], lists.get("loss_spans"))
-        return batch if shard[0] == shard[-1] else batch.take(np.argsort(order))
+        flat = ids.view(self._dtype).reshape(len(wanted), self.sequence_length)
+        return Batch(flat, numbers[:, 0], lists["seq_lengths"], lists.get("loss_spans"))
 
     __getitems__ = take  # what a torch DataLoader asks for
 
     def _gather(self, column: str, shard: Ints, at: Ints) -> npt.NDArray[Any]:
-        """Elements `at` of a column, each of its own shard; shards ascend."""
-        edges = np.flatnonzero(np.diff(shard, prepend=-1, append=-1)).tolist()
-        found = [self._views[shard[a]][column][at[a:b]] for a, b in pairwise(edges)]
-        return found[0] if len(found) == 1 else np.concatenate([self._views[0][column][:0], *found])
+        """Elements `at` of a column, each of its own shard."""
+        if not len(shard) or (shard == shard[0]).all():
+            found: npt.NDArray[Any] = self._views[shard[0] if len(shard) else 0][column][at]
+            return found
+        found = np.empty(at.shape, self._views[0][column].dtype)
+        for number in np.unique(shard):
+            mine = np.flatnonzero(shard == number)
+            found[mine] = self._views[number][column][at[mine]]
+        return found
 
 
 def _map_shard(
@@ -126,8 +123,8 @@ def _map_shard(
 ) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[Any]]:
     """A file as one array a column, and where in it each record batch lies.
 
-    Element i of `input_ids` are the T ids from there on; element i of `bounds` are the numbers
-    i and i + 1, the two ends of a list. Nothing is read before it is asked for.
+    Element i of `input_ids` is the T ids from there on; `numbers` is the file as int32, for the
+    counts and the ends of lists. Nothing is read before it is asked for.
     """
     path = folder / str(part["file"])
     if not path.is_file() or path.stat().st_size != part["bytes"]:
@@ -152,8 +149,10 @@ def _map_shard(
             if batch.column(name).null_count or not 0 <= min(at) <= max(at) < whole.size:
                 raise LoaderError(f"{path}: {name} is compressed or has nulls")
             place[name], place[f"{name} ends"] = at[-1] // view.itemsize, at[1] // 4
-    views["bounds"] = windows(np.frombuffer(whole, np.int32, whole.size // 4), 2)
-    views["input_ids"] = windows(views["input_ids"], size)
+    views["numbers"] = np.frombuffer(whole, np.int32, whole.size // 4)
+    ids = views["input_ids"]
+    wide = np.dtype((np.void, size * ids.itemsize))  # as one item a row is copied at once
+    views["input_ids"] = np.ndarray(len(ids) - size + 1, wide, whole, 0, ids.strides)
     return views, places
 
 
