@@ -3,7 +3,8 @@
     python benchmarks/reading.py            # 64 Mi tokens; the peers' environments under runs/
 
 One run, the same rows of 2,048 tokens for all, from the page cache, one process on one core.
-"Tokens" is what a reader gives of the ids alone; "batches" are int64 tensors for training, ours
+"Tokens" are the ids alone, in blocks of 1,024 rows or, where a reader knows no blocks, one by
+one; "batches" are of 64 rows, int64, ours
 with positions and labels, the memmap's as nanoGPT makes them (inputs and shifted targets).
 """
 
@@ -26,6 +27,7 @@ SIZE = 2048
 ROWS = 32_768
 ROWS_PER_SHARD = 8192
 BATCH = 64
+BLOCK = 1024
 SECONDS = 3.0
 LITDATA = ["litdata==0.2.76", "lightning-utilities==0.15.3", "obstore==0.12.1", "boto3==1.44.5"]
 LITDATA += ["botocore==1.44.5", "s3transfer==0.19.3", "tifffile==2026.3.3"]
@@ -88,7 +90,7 @@ def ours() -> None:
     raw = np.memmap(HOME / "raw.bin", np.uint16, "r").reshape(-1, SIZE)
     rng = np.random.default_rng(1)
     order = rng.permutation(ROWS)
-    starts = range(0, ROWS, BATCH)
+    starts = range(0, ROWS, BLOCK)
 
     def copied(pick: Callable[[int], Any]) -> Callable[[], Iterator[int]]:
         return lambda: (len(pick(at)) for at in starts)
@@ -103,17 +105,18 @@ def ours() -> None:
         loader = Loader(rows, BATCH, collate=Collator(tensors="numpy"), **options)
         return lambda: (len(batch["input_ids"]) for batch in loader)
 
-    base = rate("memmap, tokens, in sequence", copied(lambda at: np.array(raw[at : at + BATCH])))
-    scattered = rate("memmap, tokens, random", copied(lambda at: raw[order[at : at + BATCH]]))
+    base = rate("memmap, tokens, in sequence", copied(lambda at: np.array(raw[at : at + BLOCK])))
+    scattered = rate("memmap, tokens, random", copied(lambda at: raw[order[at : at + BLOCK]]))
     here = rate(
         "loader, tokens, in sequence",
-        copied(lambda at: rows.take(np.arange(at, at + BATCH)).input_ids),
+        copied(lambda at: np.array(rows.take(np.arange(at, at + BLOCK)).input_ids)),
     )
     there = rate(
         "loader, tokens, random",
-        copied(lambda at: rows.take(order[at : at + BATCH]).input_ids),
+        copied(lambda at: rows.take(order[at : at + BLOCK]).input_ids),
     )
-    made = rate("memmap, batches as nanoGPT's", lambda: (len(windows(at)[0]) for at in starts))
+    steps = range(0, ROWS, BATCH)
+    made = rate("memmap, batches as nanoGPT's", lambda: (len(windows(at)[0]) for at in steps))
     plain = rate("loader, batches, in sequence", batches(shuffle=False))
     rate("loader, batches, shuffled", batches())
     print(f"loader / memmap: tokens in sequence {here / base:.2f}, random {there / scattered:.2f}")
@@ -129,14 +132,14 @@ def with_datasets() -> None:
     found = datasets.load_dataset("arrow", data_files=files, split="train", cache_dir=cache)
     found = found.select_columns(["input_ids"]).with_format("numpy")
     order = np.random.default_rng(1).permutation(ROWS)
-    starts = range(0, ROWS, BATCH)
+    starts = range(0, ROWS, BLOCK)
     rate(
         "datasets, tokens, in sequence",
-        lambda: (len(found[at : at + BATCH]["input_ids"]) for at in starts),
+        lambda: (len(found[at : at + BLOCK]["input_ids"]) for at in starts),
     )
     rate(
         "datasets, tokens, random",
-        lambda: (len(found[order[at : at + BATCH].tolist()]["input_ids"]) for at in starts),
+        lambda: (len(found[order[at : at + BLOCK].tolist()]["input_ids"]) for at in starts),
     )
 
 

@@ -74,8 +74,8 @@ class Rows:
         self._places = np.concatenate([places for _, places in shards])
         self._places["shard"] = np.repeat(np.arange(len(parts)), [len(p) for _, p in shards])
         self._starts = _starts(self._places["rows"])
-        kind = "<u2" if self._views[0]["input_ids"].itemsize == 2 * self.sequence_length else "<i4"
-        self._dtype = np.dtype(kind)
+        narrow = self._views[0]["input_ids"].itemsize == 2 * self.sequence_length
+        self._dtype = np.dtype(np.uint16 if narrow else np.int32)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Rows, (self.folder, self.split)
@@ -84,7 +84,7 @@ class Rows:
         return int(self._starts[-1])
 
     def take(self, rows: Sequence[int] | Ints) -> Batch:
-        """Copies of the given rows, in the given order."""
+        """The given rows in their order; ids are a view where rows lie side by side."""
         wanted = np.asarray(rows, np.int64)
         if not len(wanted) or not 0 <= wanted.min() <= wanted.max() < len(self):
             raise IndexError(f"give at least one row, each in [0, {len(self)})")
@@ -109,9 +109,10 @@ class Rows:
     def _gather(self, column: str, shard: Ints, at: Ints) -> npt.NDArray[Any]:
         """Elements `at` of a column, each of its own shard."""
         if not len(shard) or (shard == shard[0]).all():
-            found: npt.NDArray[Any] = self._views[shard[0] if len(shard) else 0][column][at]
-            return found
-        found = np.empty(at.shape, self._views[0][column].dtype)
+            view, size = self._views[shard[0] if len(shard) else 0][column], self.sequence_length
+            side_by_side = column == "input_ids" and (np.diff(at) == size).all()
+            return view[at[0] : at[-1] + 1 : size] if side_by_side else view[at]
+        found: npt.NDArray[Any] = np.empty(at.shape, self._views[0][column].dtype)
         for number in np.unique(shard):
             mine = np.flatnonzero(shard == number)
             found[mine] = self._views[number][column][at[mine]]

@@ -116,7 +116,8 @@ def read_megatron(prefix: Path) -> tuple[list[np.ndarray[Any, Any]], np.ndarray[
     index = prefix.with_suffix(".idx").read_bytes()
     assert index[:9] == b"MMIDIDX\x00\x00"
     assert int.from_bytes(index[9:17], "little") == 1
-    dtype = {8: "<u2", 4: "<i4"}[index[17]]
+    kinds: dict[int, str] = {8: "<u2", 4: "<i4"}
+    dtype = kinds[index[17]]
     sequences = int.from_bytes(index[18:26], "little")
     documents = int.from_bytes(index[26:34], "little")
     at = 34
