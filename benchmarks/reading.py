@@ -4,8 +4,8 @@
 
 One run, the same rows of 2,048 tokens for all, from the page cache, one process on one core.
 "Tokens" are the ids alone, in blocks of 1,024 rows or, where a reader knows no blocks, one by
-one; "batches" are of 64 rows, int64, ours
-with positions and labels, the memmap's as nanoGPT makes them (inputs and shifted targets).
+one; "batches" are of 64 rows, int64, ours with positions and labels, the memmap's as nanoGPT
+makes them (inputs and shifted targets). The loader reads each row's lengths beside its ids.
 """
 
 import json
@@ -69,16 +69,21 @@ def write() -> None:
 
 
 def rate(name: str, work: Callable[[], Iterator[int]]) -> float:
-    """Rows a second over SECONDS, after a first pass that fills the page cache."""
-    for _, _ in zip(work(), range(ROWS // BATCH), strict=False):
+    """Rows a second by the median step over SECONDS, so that a busy machine disturbs little,
+    after a first pass that fills the page cache."""
+    for _ in work():
         pass
-    rows, began = 0, time.perf_counter()
+    times: list[float] = []
+    began = time.perf_counter()
     while time.perf_counter() - began < SECONDS:
+        before = time.perf_counter()
         for count in work():
-            rows += count
-            if time.perf_counter() - began > SECONDS:
+            now = time.perf_counter()
+            times.append((now - before) / count)
+            if now - began > SECONDS:
                 break
-    speed = rows / (time.perf_counter() - began)
+            before = time.perf_counter()
+    speed = 1 / float(np.median(times))
     print(f"{name:42} {speed:12,.0f} rows/s {speed * SIZE / 1e6:10,.0f}M tokens/s", flush=True)
     return speed
 
