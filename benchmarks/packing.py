@@ -66,7 +66,7 @@ def against_trl(count: int) -> None:
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     import pyarrow as pa
     from datasets import Dataset
-    from trl.data_utils import pack_dataset  # type: ignore[import-not-found]
+    from trl.data_utils import pack_dataset
 
     warm()
     sizes = lengths(count)

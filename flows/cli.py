@@ -228,11 +228,12 @@ def verify(path: Path, /, *, drop: bool = False) -> None:
 
 
 app.command("flows.preview:preview")
+app.command("flows.exporting:export")
 
 
 @app.command(name="list")
 def list_(what: str = "recipes", /) -> None:
-    """List what recipes can name: recipes, kinds, filters, tokenizers or templates.
+    """List what there is: recipes, kinds, filters, tokenizers, templates or exporters.
 
     Example: shardmill list kinds
     """

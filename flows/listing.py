@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import yaml
 
+from data.export import list_exporters, load_exporter
 from data.templates import TEMPLATES
 from data.tokenization import PACKAGED
 from filters import list_filters, load_filter
@@ -59,4 +60,5 @@ LISTS: dict[str, Callable[[], Lines]] = {
         *((name, made.about) for name, made in TEMPLATES.items()),
         ("PATH.jinja", "a chat template of your own, in the form that transformers knows"),
     ],
+    "exporters": lambda: [(name, _first(load_exporter(name).__doc__)) for name in list_exporters()],
 }

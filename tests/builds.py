@@ -18,7 +18,11 @@ class Notes(Progress):
 
 
 def build(
-    recipe: Path, out: Path, *changes: str, notes: Notes | None = None, run: Runner = run_parts
+    recipe: str | Path,
+    out: Path,
+    *changes: str,
+    notes: Notes | None = None,
+    run: Runner = run_parts,
 ) -> Plan:
     plan = plan_build(str(recipe), out, changes)
     run_stages(plan, notes or Notes(), run)

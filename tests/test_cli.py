@@ -80,6 +80,8 @@ def test_a_failing_build_is_one_line_and_exit_1(write_recipe: Write, tmp_path: P
         (["run", "demo", "--scale", "0"], "not above 0"),
         (["list", "kindz"], "did you mean 'kinds'?"),
         (["inspect", "/nowhere"], "/nowhere: holds no finished shards"),
+        (["export", "/nowhere", "--to", "nanogtp"], "did you mean 'nanogpt'?"),
+        (["export", "/nowhere", "--to", "hf"], "/nowhere: holds no finished shards"),
         (["verify", "/nowhere"], "/nowhere: holds no manifest"),
         (["fly"], "fly"),
     ],
@@ -138,7 +140,22 @@ def test_verify_passes_a_build_and_names_what_is_damaged(built: Path) -> None:
         shard.write_bytes(content)
 
 
-@pytest.mark.parametrize("what", ["recipes", "kinds", "filters", "tokenizers", "templates"])
+def test_export_writes_once_and_names_where(built: Path, tmp_path: Path) -> None:
+    out = tmp_path / "to"
+    words = ("export", str(built / "shards" / "pretrain"), "--to", "nanogpt", "--out", str(out))
+    first, again = shardmill(*words), shardmill(*words)
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr
+    assert first.stdout == f"exported: {out}\n"
+    assert again.stdout == f"nothing to do: {out}\n"
+    (out / "manifest.json").unlink()
+    refused = shardmill(*words)
+    assert refused.returncode == 1
+    assert f"error: {out}: exists and is no finished export" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "what", ["recipes", "kinds", "filters", "tokenizers", "templates", "exporters"]
+)
 def test_list_gives_a_line_each(what: str) -> None:
     shown = shardmill("list", what)
     assert shown.returncode == 0

@@ -1,5 +1,6 @@
 """Every example in the documents runs."""
 
+import json
 import os
 import re
 import subprocess
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data import ROOT
+from data import ROOT, exporters
+from data.export import export_shards
 from flows.build import run_stages
 from flows.cli import app
 from flows.inputs import read_draws
@@ -51,7 +53,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_readmes_polars_snippet_runs(demo: Path) -> None:
-    (snippet,) = blocks("README.md", "python")
+    snippet = blocks("README.md", "python")[0]
     result = run_python(snippet, demo)
     assert result.returncode == 0, result.stderr
     assert "input_ids" in result.stdout
@@ -64,6 +66,34 @@ def test_the_readmes_seeds_are_a_recipe(write_recipe: Callable[..., Path]) -> No
     (source,) = recipe.generate.values()
     assert source.seeds.hub == "org/set"
     assert len(read_draws(source.vary)) == 2
+
+
+def test_the_readmes_loader_snippet_runs(demo: Path) -> None:
+    snippet = blocks("README.md", "python")[1]
+    result = run_python(snippet + "print(state['epoch'], sorted(batch))", demo)
+    assert result.stdout == "2 ['input_ids', 'labels', 'position_ids']\n", result.stderr
+
+
+def test_the_readmes_exports_are_made_where_it_says(demo: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    commands = re.findall(r"`shardmill (export [^`]+? --to ([a-z]+))`", text)
+    assert {to for _, to in commands} == {"hf", "nanogpt"}
+    for command, to in commands:
+        words = [str(demo / word) if word.startswith("runs/") else word for word in command.split()]
+        app(words, exit_on_error=False)
+        assert (demo / "runs" / "demo" / "exports" / "pretrain" / to / "manifest.json").is_file()
+
+
+def test_the_contributing_example_is_an_exporter(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lengths.py").write_text(blocks("CONTRIBUTING.md", "python")[2])
+    monkeypatch.setattr(exporters, "__path__", [*exporters.__path__, str(tmp_path)])
+    shards = demo / "runs" / "demo" / "shards" / "pretrain"
+    assert export_shards(shards, "lengths", tmp_path / "to")
+    lengths = [int(n) for n in (tmp_path / "to" / "train.txt").read_text().split()]
+    manifest = json.loads((shards / "manifest.json").read_bytes())
+    assert sum(lengths) == manifest["splits"]["train"]["tokens"]
 
 
 def test_the_cards_polars_snippet_runs(demo: Path) -> None:
