@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from data import schema
 from data.errors import BudgetReached, EngineError, Interrupted, ShardmillError
-from flows.engine import given_endpoints, launched_fleet, open_client
+from flows.engine import bound_connections, given_endpoints, launched_fleet, open_client
 from flows.exchange import Exchange
 from flows.plan import Plan, Source
 from flows.progress import Progress
@@ -225,13 +225,14 @@ class Generation:
         if over := account.over(engine.budget.model_dump()):  # before a server is launched
             raise _used_up(over)
         self._client = await self._stack.enter_async_context(open_client(plan))
-        self._endpoints = await given_endpoints(plan, self._client)
+        self._endpoints = await given_endpoints(plan, self._client, self._progress)
         fleet = await launched_fleet(plan, self._progress)
         if fleet:
             await self._stack.enter_async_context(fleet)
             fleet.watch(self._client)
             self._endpoints += fleet.endpoints
             self._progress.say("vLLM is ready")
+        bound_connections(self._endpoints, self._progress)
         account.begin(fleet.gpus if fleet else 0)
         self._account = account
         return account
