@@ -127,7 +127,7 @@ def test_an_endpoint_that_refuses_is_left_out_unless_all_refuse(tmp_path: Path) 
         assert not errors(found)
         (line,) = [line for line in lines if "refuses requests (401: no key)" in line]
         assert refusing.url in line
-        with pytest.raises(EngineError, match="refuses requests .401: no key"):
+        with pytest.raises(EngineError, match=r"refuses requests .401: no key"):
             asked(tmp_path / "b", [refusing.url], 30, patience=9)
 
 
