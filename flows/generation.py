@@ -17,15 +17,15 @@ import pyarrow as pa
 
 from data import schema
 from data.errors import BudgetReached, EngineError, Interrupted, ShardmillError
-from flows.engine import given_endpoints, launched_fleet, open_client
+from flows.engine import bound_connections, given_endpoints, launched_fleet, open_client
 from flows.exchange import Exchange
 from flows.plan import Plan, Source
 from flows.progress import Progress
 from flows.samples import parse_reply
-from inference.account import Account, Price
+from inference.account import Account, Price, total
 from inference.client import Client, Request
 from inference.endpoint import Endpoint
-from inference.pool import Pool, total
+from inference.pool import Pool
 from inference.record import Completion, Record
 from prompts import Refusal
 
@@ -143,13 +143,19 @@ class Generation:
         if self._client is None:
             raise RuntimeError("the client is not open")
         pool = self._pool = Pool(
-            self._endpoints, self._client, record, account, patience=engine.patience_seconds
+            self._endpoints,
+            self._client,
+            record,
+            account,
+            patience=engine.patience_seconds,
+            say=progress.say,
         )
-        pool.check = self._check
+        pool.check, pool.may_ask, pool.tick = self._check, self._may_ask, progress.tick
         problem = self._check()
         if problem:
             raise problem
-        progress.start(wanted, wanted - missing, lambda: pool.in_flight)
+        earlier = total(account)
+        progress.start(wanted, wanted - missing, lambda: pool.in_flight, lambda: pool.trouble)
 
         def requests() -> Iterator[Request]:
             for source, index in open_parts:
@@ -165,7 +171,7 @@ class Generation:
             progress.stop()
             self._pool = None
             account.save()
-            sums, rate = total(account), progress.rate
+            sums, rate = total(account).plus(earlier, -1), progress.rate
             progress.say(
                 f"generated {sums.requests} completions, {sums.completion_tokens} tokens at "
                 f"{rate:.0f} tokens/s, {sums.retries} retries, {sums.errors} failed rows"
@@ -188,12 +194,8 @@ class Generation:
         if self._account is None:
             return None
         engine, sums = self._plan.recipe.engine, total(self._account)
-        over = self._account.over(engine.budget.model_dump())
-        if over:
-            return BudgetReached(
-                f"the budget is used up: {over}",
-                fix="what arrived is kept: raise engine.budget and run the same command",
-            )
+        if over := self._account.over(engine.budget.model_dump(exclude={"requests"})):
+            return _used_up(over)
         rows = self._reused + sums.requests
         if rows >= engine.min_requests and sums.errors > engine.max_error_share * rows:
             return EngineError(
@@ -204,23 +206,36 @@ class Generation:
             )
         return None
 
+    def _may_ask(self) -> ShardmillError | None:
+        """Counts a request in before it goes out, so that their number is never overshot."""
+        account = self._account
+        if account is None:
+            return None
+        if over := account.over({"requests": self._plan.recipe.engine.budget.requests}):
+            return _used_up(over)
+        account.asked += 1
+        return None
+
     async def _open(self) -> Account:
         """Client, account and endpoints, made at the first need."""
         if self._account is not None:
             return self._account
         plan, engine = self._plan, self._plan.recipe.engine
+        account = Account(plan.out / "completions", Price(**engine.price.model_dump()))
+        if over := account.over(engine.budget.model_dump()):  # before a server is launched
+            raise _used_up(over)
         self._client = await self._stack.enter_async_context(open_client(plan))
-        self._endpoints = await given_endpoints(plan, self._client)
+        self._endpoints = await given_endpoints(plan, self._client, self._progress)
         fleet = await launched_fleet(plan, self._progress)
         if fleet:
             await self._stack.enter_async_context(fleet)
             fleet.watch(self._client)
             self._endpoints += fleet.endpoints
             self._progress.say("vLLM is ready")
-        gpus = fleet.gpus if fleet else 0
-        price = Price(**engine.price.model_dump())
-        self._account = Account(plan.out / "completions", price, gpus)
-        return self._account
+        bound_connections(self._endpoints, self._progress)
+        account.begin(fleet.gpus if fleet else 0)
+        self._account = account
+        return account
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -249,6 +264,13 @@ class Generation:
             raise
         finally:
             loop.remove_signal_handler(signal.SIGINT)
+
+
+def _used_up(over: str) -> BudgetReached:
+    return BudgetReached(
+        f"the budget is used up: {over}",
+        fix="what arrived is kept: raise engine.budget and run the same command",
+    )
 
 
 def interrupted() -> Interrupted:

@@ -33,6 +33,7 @@ class Progress:
         self._wanted = self._reused = self._done = self._accepted = self._tokens = 0
         self._started = 0.0
         self._in_flight: Callable[[], int] = lambda: 0
+        self._trouble: Callable[[], str] = lambda: ""
 
     def __enter__(self) -> "Progress":
         return self
@@ -51,9 +52,18 @@ class Progress:
         else:
             self.console.print(line, markup=False)
 
-    def start(self, wanted: int, reused: int, in_flight: Callable[[], int]) -> None:
-        """`wanted` completions in all, `reused` of them already there."""
-        self._wanted, self._reused, self._in_flight = wanted, reused, in_flight
+    def start(
+        self,
+        wanted: int,
+        reused: int,
+        in_flight: Callable[[], int],
+        trouble: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`wanted` completions in all, `reused` of them already there; `trouble` gives what the
+        line says of endpoints."""
+        self._wanted, self._reused = wanted, reused
+        self._in_flight, self._trouble = in_flight, trouble
+        self._done = self._accepted = self._tokens = 0
         self._started = self._last = time.monotonic()
         if self.console.is_terminal and not self._log:
             self._live = Live(console=self.console, refresh_per_second=4, transient=True)
@@ -63,15 +73,22 @@ class Progress:
         self._done += 1
         self._tokens += tokens
         self._accepted += accepted
-        now = time.monotonic()
+        if self._done == self._wanted - self._reused:
+            self._show()
+
+    def tick(self) -> None:
+        """Called now and then, whether something arrived or not."""
         if self._live:
             self._live.update(Text(self.line()))
-        if now - self._last >= EVERY or self._done == self._wanted - self._reused:
-            self._last = now
-            if not self._live:
-                self.say(self.line())
-            if self._sink:
-                self._sink(self.share, self.line())
+        if time.monotonic() - self._last >= EVERY:
+            self._show()
+
+    def _show(self) -> None:
+        self._last = time.monotonic()
+        if not self._live:
+            self.say(self.line())
+        if self._sink:
+            self._sink(self.share, self.line())
 
     @property
     def share(self) -> float:
@@ -91,7 +108,7 @@ class Progress:
         return (
             f"generate {self._reused + self._done}/{self._wanted} ({self.share:.0%})  "
             f"{self.rate:.0f} tokens/s  in flight {self._in_flight()}  "
-            f"yield {share}  ETA {eta}"
+            f"yield {share}  ETA {eta}" + (f"  {trouble}" if (trouble := self._trouble()) else "")
         )
 
     def stop(self) -> None:

@@ -1,6 +1,7 @@
 """What generation has cost: per source for reports, over all builds of an OUT for the budget."""
 
 import json
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,16 @@ class Tally:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     latencies: list[float] = field(default_factory=list)
+
+    def plus(self, other: "Tally", sign: int = 1) -> "Tally":
+        """Of the counts alone; with sign -1 the difference."""
+        return Tally(
+            self.requests + sign * other.requests,
+            self.retries + sign * other.retries,
+            self.errors + sign * other.errors,
+            self.prompt_tokens + sign * other.prompt_tokens,
+            self.completion_tokens + sign * other.completion_tokens,
+        )
 
     def add(self, completion: Completion, seconds: float) -> None:
         self.requests += 1
@@ -71,8 +82,8 @@ class Spent:
 class Account:
     """Of one run. `before` is what earlier runs under the same folder spent."""
 
-    def __init__(self, folder: Path, price: Price, gpus: int = 0) -> None:
-        self._price, self._gpus = price, gpus
+    def __init__(self, folder: Path, price: Price) -> None:
+        self._price, self._gpus = price, 0
         earlier = sorted(folder.glob("account-*.json"))
         self.before = Spent()
         self._sums: dict[str, dict[str, float]] = {}
@@ -85,7 +96,14 @@ class Account:
                     sums[name] += facts[name]
         self._path = folder / f"account-{len(earlier):06d}.json"
         self.tallies: dict[str, Tally] = {}
+        self.asked = 0
+        """Requests let out, answered or not."""
         self.started = time.monotonic()
+        self._writing = threading.Lock()
+
+    def begin(self, gpus: int) -> None:
+        """The servers are there: time counts from here, for `gpus` launched GPUs."""
+        self._gpus, self.started = gpus, time.monotonic()
 
     def tally(self, source: str) -> Tally:
         return self.tallies.setdefault(source, Tally())
@@ -107,10 +125,12 @@ class Account:
         return Spent(requests, prompt + completion, money, hours)
 
     def over(self, budget: Mapping[str, float | None]) -> str | None:
-        """The first limit that all runs together have reached, in words."""
-        total = self.before.plus(self.spent())
+        """The first limit that all runs together have reached, in words. Requests count from
+        when they are let out."""
+        so_far = self.before.plus(self.spent())
+        requests = self.before.requests + self.asked
         for name, limit in budget.items():
-            used = getattr(total, name)
+            used = requests if name == "requests" else getattr(so_far, name)
             if limit is not None and used >= limit:
                 return f"{name}: {used:,.4g} of {limit:,.4g}"
         return None
@@ -139,6 +159,15 @@ class Account:
 
     def save(self) -> None:
         """So that a later run knows what this one spent; called now and then, and at the end."""
-        content = {"spent": vars(self.spent()), "sources": {}}
-        content["sources"] = {name: self.summary(name) for name in self.tallies}
-        write_file(self._path, json.dumps(content, indent=1).encode())
+        with self._writing:  # a later call has the later figures
+            content = {"spent": vars(self.spent()), "sources": {}}
+            content["sources"] = {name: self.summary(name) for name in list(self.tallies)}
+            write_file(self._path, json.dumps(content, indent=1).encode())
+
+
+def total(account: Account) -> Tally:
+    """All sources together."""
+    whole = Tally()
+    for tally in account.tallies.values():
+        whole = whole.plus(tally)
+    return whole

@@ -165,5 +165,10 @@ def seconds_asked(header: str) -> float | None:
         return None
 
 
+def version_hint(url: str) -> str:
+    """What to do where an address is not found, empty for one of the usual form."""
+    return "" if url.rstrip("/").endswith("/v1") else "an address commonly ends in /v1"
+
+
 def words(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -2,9 +2,11 @@
 
 The limit climbs while throughput climbs with it, holds when it no longer does, and drops by
 the share of requests that were pushed back (429, 503, time-out). A few push-backs are noise: a
-fixed cut for each would starve the endpoint. Failures in a row set the endpoint aside.
+fixed cut for each would starve the endpoint. Failures in a row set the endpoint aside, and while
+it does nothing but push back it is left alone for as long as it asks.
 """
 
+import time
 from dataclasses import dataclass, field
 
 FIRST_LIMIT = 64.0
@@ -13,7 +15,9 @@ WINDOW = 0.25
 NOISE = 0.1
 """Share of push-backs in a window that is borne without slowing down."""
 FAILURES = 3
-"""Failures in a row after which an endpoint is set aside."""
+"""Failures in a row after which an endpoint is set aside, push-backs after which it rests."""
+REST, LONGEST_REST = 0.25, 5.0
+"""Seconds of the first rest and of the longest where the endpoint names none."""
 RISE = 1.04
 
 
@@ -27,9 +31,17 @@ class Endpoint:
     in_flight: int = 0
     up: bool = True
     gone: bool = False
-    """Will not come back: its server was given up."""
+    """Will not come back: its server was given up, or it refuses all requests."""
     failures: int = 0
     last_success: float = float("-inf")
+    last_seen: float = float("-inf")
+    """When it last answered anything: a request, a push-back, a probe."""
+    words: str = ""
+    """Of its last trouble."""
+    not_before: float = 0.0
+    """Until then it rests."""
+    _busy: int = field(default=0, repr=False)
+    _rests: int = field(default=0, repr=False)
     _since: float = field(default=-1.0, repr=False)
     _done: int = field(default=0, repr=False)
     _tokens: int = field(default=0, repr=False)
@@ -43,7 +55,13 @@ class Endpoint:
 
     @property
     def room(self) -> int:
-        return int(self.limit) - self.in_flight if self.up and not self.gone else 0
+        return int(self.limit) - self.in_flight if self.there else 0
+
+    @property
+    def there(self) -> bool:
+        if not self.up or self.gone:
+            return False
+        return not self.not_before or time.monotonic() >= self.not_before
 
     def begin(self, now: float) -> None:
         self.in_flight += 1
@@ -55,7 +73,8 @@ class Endpoint:
         self.in_flight -= 1
 
     def succeeded(self, tokens: int, now: float) -> None:
-        self.failures, self.last_success = 0, now
+        self.failures = self._busy = self._rests = 0
+        self.last_success = self.last_seen = now
         self._done += 1
         self._tokens += tokens
         self._measure(now)
@@ -63,6 +82,22 @@ class Endpoint:
     def pushed_back(self, now: float) -> None:
         self._pushed_back += 1
         self._measure(now)
+
+    def rest(self, began: float, now: float, asked: float | None) -> float:
+        """Note a push-back of a request that `began` then. Gives the seconds that the endpoint
+        now rests, 0 where it does not: few push-backs between successes are noise."""
+        self.last_seen = now
+        self._busy += 1
+        if self._busy < FAILURES:
+            return 0.0
+        if began >= self.not_before:  # not one more answer to the volley before the rest
+            self._rests += 1
+        own = min(REST * 2.0 ** min(self._rests - 1, 10), LONGEST_REST)
+        until = now + max(asked or 0.0, own)
+        if until <= self.not_before:
+            return 0.0
+        self.not_before = until
+        return until - now
 
     def failed(self) -> bool:
         """Count a failure; True where it sets the endpoint aside."""

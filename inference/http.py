@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import httptools
 
 CONNECT_SECONDS = 10.0
+LARGEST = 64 << 20
+"""Bytes of an answer at most: more is no completion, and would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +63,34 @@ class Connections:
     ) -> Answer:
         """`head`: further header lines, each ended by CR LF; `timeout` in seconds, connecting
         not counted. Raises TimeoutError without an answer in time, OSError for a connection
-        that is refused or breaks, ValueError for an answer that is not HTTP."""
+        that is refused or breaks, ValueError for an answer that is not HTTP or too long. Where a
+        kept connection breaks before a byte came, the request goes out once more on a new one."""
         address = parse_address(url)
+        start = f"{method} {address.path} HTTP/1.1\r\nHost: {address.shown}\r\n".encode()
+        length = b"Content-Length: %d\r\n\r\n" % len(content)
+        whole = b"".join((start, head, length, content))
         idle = self._idle[address]
         while idle:
             connection = idle.pop()  # the newest: old ones may then time out at the server
             if connection.open:
-                break
-        else:
-            connection = await self._connect(address)
-        start = f"{method} {address.path} HTTP/1.1\r\nHost: {address.shown}\r\n".encode()
-        length = b"Content-Length: %d\r\n\r\n" % len(content)
+                try:
+                    return await self._ask(connection, idle, whole, timeout)
+                except ConnectionError:
+                    if connection.heard:
+                        raise
+                    break  # the server had closed it, unseen while the loop stood still
+        return await self._ask(await self._connect(address), idle, whole, timeout)
+
+    async def _ask(
+        self, connection: "_Connection", idle: "list[_Connection]", whole: bytes, timeout: float
+    ) -> Answer:
         try:
-            answer = await connection.ask(b"".join((start, head, length, content)), timeout)
+            return await connection.ask(whole, timeout)
         finally:
             if connection.reusable:
                 idle.append(connection)
             else:  # an answer that is under way must not meet another request
                 connection.abort()
-        return answer
 
     async def _connect(self, address: Address) -> "_Connection":
         if address.tls and self._tls is None:
@@ -109,6 +120,7 @@ class _Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._headers_done = self._unasked = False
+        self._size = 0
         self.open = self.reusable = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -117,10 +129,16 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
         self.open = True
 
+    @property
+    def heard(self) -> bool:
+        """Whether a byte came since the last request."""
+        return self._size > 0
+
     async def ask(self, content: bytes, timeout: float) -> Answer:
         self._parser = httptools.HttpResponseParser(self)
         self._headers, self._body, self._headers_done = {}, [], False
         self.reusable = False
+        self._size = 0
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._answer = answer
         self._transport.write(content)
@@ -133,6 +151,11 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None or self._answer.done():  # nobody asked
+            self.abort()
+            return
+        self._size += len(data)
+        if self._size > LARGEST:
+            self._fail(ValueError(f"an answer of more than {LARGEST >> 20} MiB"))
             self.abort()
             return
         try:

@@ -1,8 +1,8 @@
 """Ask endpoints for completions: as many at once as they bear, retrying what may pass.
 
 There is no barrier: each request is its own task, and a failed one costs its row alone. What
-may pass is tried again elsewhere after a growing, jittered pause; an endpoint that fails is
-set aside, probed, and taken back; its requests move to the others.
+may pass is tried again elsewhere after a growing, jittered pause, a push-back at once; an
+endpoint that fails is set aside, probed, and taken back; its requests move to the others.
 """
 
 import asyncio
@@ -13,16 +13,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from data.errors import EngineError, ShardmillError
-from inference.account import Account, Tally
-from inference.client import Client, Kind, Request, Trouble
+from inference.account import Account
+from inference.client import Client, Kind, Request, Trouble, version_hint
 from inference.endpoint import Endpoint
 from inference.record import Completion, Record
+from inference.retries import Retries
 
-TRIES = 6
-"""How often one request is asked of endpoints that answer others meanwhile."""
-PAUSE, LONGEST_PAUSE = 0.25, 20.0
 PROBE = 0.5
-SAVE_EVERY = 10.0
+SAVE_EVERY = 1.0
+"""Seconds of spending that a kill may leave out of the account."""
+WORTH_SAYING = 5.0
+"""Seconds of rest from which an endpoint's push-back is told."""
 
 Arrived = Callable[[Request, Completion], "Iterable[Request]"]
 """Called once a completion is durable; gives the requests that follow from it."""
@@ -39,23 +40,41 @@ class Pool:
         account: Account,
         *,
         patience: float = 300.0,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         """`patience`: seconds to bear with all endpoints away, or with a request that none
-        takes."""
+        takes while they take no other either. `say` is told what becomes of endpoints."""
         self.endpoints = list(endpoints)
         self.account = account
         self._client, self._record, self._patience = client, record, patience
+        self._say = say
         self._jitter = random.Random()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._outstanding = 0
         self._drained, self._stopped = asyncio.Event(), asyncio.Event()
         self.stopping: ShardmillError | None = None
         self.check: Callable[[], ShardmillError | None] = lambda: None
-        """Asked after each completion; an error it gives stops the pool, drained."""
+        """Asked after each completion and twice a second; an error it gives stops the pool,
+        drained."""
+        self.may_ask: Callable[[], ShardmillError | None] = lambda: None
+        """Asked once a request before it goes out; an error it gives keeps it and all later
+        ones back, while those that are under way are followed to their end."""
+        self.tick: Callable[[], None] = lambda: None
+        """Called twice a second."""
+        self._ending: ShardmillError | None = None
 
     @property
     def in_flight(self) -> int:
         return sum(endpoint.in_flight for endpoint in self.endpoints)
+
+    @property
+    def trouble(self) -> str:
+        """Which endpoints are away, and the last words of one; empty where all are there."""
+        away = [endpoint for endpoint in self.endpoints if not endpoint.there]
+        if not away:
+            return ""
+        last = away[-1]
+        return f"{len(away)} of {len(self.endpoints)} endpoints away: {last.url}: {last.words}"
 
     def stop(self, reason: ShardmillError) -> None:
         """Ask nothing more; what is in flight may arrive."""
@@ -65,7 +84,8 @@ class Pool:
 
     async def run(self, requests: Iterable[Request], arrived: Arrived) -> None:
         """Until every request and what follows from it has arrived. Raises the reason given to
-        `stop` once what was in flight is there, or EngineError where all endpoints stay away."""
+        `stop`, or by `may_ask`, once what was in flight is there, or EngineError where all
+        endpoints stay away or refuse."""
         asked = iter(requests)
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(self._probe(endpoint)) for endpoint in self.endpoints]
@@ -79,8 +99,8 @@ class Pool:
                 await self._drained.wait()
             for keeper in keepers:
                 keeper.cancel()
-        if self.stopping:
-            raise self.stopping
+        if reason := self.stopping or self._ending:
+            raise reason
 
     def _launch(self, group: asyncio.TaskGroup, request: Request, arrived: Arrived) -> None:
         self._outstanding += 1
@@ -107,10 +127,14 @@ class Pool:
 
     async def _complete(self, request: Request) -> Completion | None:
         """The durable completion; None where the pool stops before it was asked for."""
+        self._ending = self._ending or self.may_ask()
+        if self._ending:
+            return None
         tally = self.account.tally(request.source)
-        first, tries, attempt = time.monotonic(), 0.0, 0
+        first = time.monotonic()
+        retries: Retries | None = None
         while True:
-            endpoint = await self._take()
+            endpoint = await self._take(retries.away if retries else {})
             if endpoint is None:
                 return None
             began = time.monotonic()
@@ -124,51 +148,57 @@ class Pool:
             if isinstance(result, Completion):
                 endpoint.succeeded(result.completion_tokens + 1, now)
                 break
-            if result.kind is Kind.REFUSED:
-                self.stop(EngineError(f"refuses requests ({result.words})", where=endpoint.url))
-                return None
-            tries += self._blame(endpoint, result, first, began)
-            attempt += 1
             tally.retries += 1
-            if tries >= TRIES or (result.kind is Kind.BUSY and now - first > self._patience):
-                words = f"given up after {attempt} tries: {result.words}"
+            retries = retries or Retries(first, self._patience, self._jitter)
+            pause = retries.add(endpoint, result, began, now)
+            self._blame(endpoint, result, began, now)
+            last_success = max(endpoint.last_success for endpoint in self.endpoints)
+            if retries.hopeless(result, last_success, now):
+                words = f"given up after {retries.count} tries: {result.words}"
                 result = Completion(request.key, "", "error", 0, 0, words)
                 break
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause(attempt, result.wait)):
-                    await self._stopped.wait()
+            if result.kind not in (Kind.BUSY, Kind.REFUSED):
+                await self._rest(pause)
         if result.error is None:
             await self._record.append(result)
         tally.add(result, now - began)
         return result
 
-    def _blame(self, endpoint: Endpoint, trouble: Trouble, first: float, began: float) -> float:
-        """Tell the endpoint, and give what counts against the request itself: nothing for a
-        push-back or a broken connection, and less than a try while the endpoint does not
-        answer others either, so that an outage of a minute costs no row."""
+    def _blame(self, endpoint: Endpoint, trouble: Trouble, began: float, now: float) -> None:
+        endpoint.words = trouble.words
+        if trouble.kind is Kind.REFUSED:
+            self._give_up(endpoint)
+            return
         if trouble.kind in (Kind.BUSY, Kind.SLOW):
-            endpoint.pushed_back(time.monotonic())
+            endpoint.pushed_back(now)
         if trouble.kind is Kind.BUSY:
-            return 0.0
-        endpoint.failed()
-        if trouble.kind is Kind.BROKEN:
-            return 0.0
-        if endpoint.last_success > began:
-            return 1.0
-        return 0.5 if endpoint.last_success > first else 0.25
+            asked = None if trouble.wait is None else min(trouble.wait, self._patience)
+            rest = endpoint.rest(began, now, asked)
+            if rest:
+                asyncio.get_running_loop().call_later(rest, self._wake_all)
+            if rest >= WORTH_SAYING:
+                self._say(f"{endpoint.url} rests for {rest:.0f} s ({trouble.words})")
+        elif endpoint.failed():
+            self._say(f"{endpoint.url} is set aside ({trouble.words})")
 
-    def _pause(self, attempt: int, asked: float | None) -> float:
-        """Seconds; what Retry-After asks for is kept, with a jitter so that not all come back
-        at once."""
-        if asked is not None:
-            return min(asked, self._patience) + self._jitter.random() * 0.1
-        longest = min(PAUSE * 2.0 ** min(attempt - 1, 10), LONGEST_PAUSE)
-        return longest * (0.5 + self._jitter.random() / 2)
+    def _give_up(self, endpoint: Endpoint) -> None:
+        """It takes none of our requests; that is the build's end where no other is left."""
+        if not endpoint.gone:
+            endpoint.gone = True
+            self._say(f"{endpoint.url} refuses requests ({endpoint.words}) and is left out")
+        if all(other.gone for other in self.endpoints):
+            refuses = f"refuses requests ({endpoint.words})"
+            self.stop(EngineError(refuses, where=endpoint.url, fix=version_hint(endpoint.url)))
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
 
     async def _room(self) -> bool:
         """Wait until another request may be under way; False where the pool stops. Requests
         that pause before another try are bounded too, so that they cannot pile up."""
-        while not self.stopping:
+        while not self.stopping and not self._ending:
             capacity = sum(int(endpoint.limit) for endpoint in self.endpoints)
             waiting = self._outstanding - self.in_flight
             if waiting < capacity and any(endpoint.room > 0 for endpoint in self.endpoints):
@@ -176,13 +206,23 @@ class Pool:
             await self._sleep_until_woken()
         return False
 
-    async def _take(self) -> Endpoint | None:
-        """The freest endpoint with room, once there is one; None where the pool stops."""
+    async def _take(self, away: dict[str, float]) -> Endpoint | None:
+        """The freest endpoint with room that is not `away` for the request, once there is one;
+        None where the pool stops."""
         while not self.stopping:
-            best = max(self.endpoints, key=lambda endpoint: endpoint.room)
-            if best.room > 0:
+            if away:
+                now = time.monotonic()
+                away = {url: until for url, until in away.items() if until > now}
+            best, room = None, 0
+            for endpoint in self.endpoints:
+                if endpoint.room > room and endpoint.url not in away:
+                    best, room = endpoint, endpoint.room
+            if best:
                 return best
-            await self._sleep_until_woken()
+            if away:  # not in the queue, where it would take a turn that it cannot use
+                await self._rest(min(min(away.values()) - now, PROBE))
+            else:
+                await self._sleep_until_woken()
         return None
 
     async def _sleep_until_woken(self) -> None:
@@ -211,20 +251,32 @@ class Pool:
                 continue
             try:
                 await self._client.served(endpoint.url)
-            except ValueError:
+            except ValueError as error:
+                endpoint.words = str(error)
                 pause = min(pause * 1.5, 5.0)
                 continue
+            endpoint.last_seen = time.monotonic()
             endpoint.take_back()
+            self._say(f"{endpoint.url} is back")
             self._wake_all()
 
     async def _watch(self) -> None:
         """Give up when no endpoint is there for too long; save the account now and then."""
-        last_up = last_saved = time.monotonic()
+        last_up, last_saved = time.monotonic(), float("-inf")
         while True:
+            now = time.monotonic()
+            if now - last_saved > SAVE_EVERY:
+                last_saved = now
+                await asyncio.to_thread(self.account.save)
             await asyncio.sleep(PROBE)
+            self.tick()
+            problem = self.check()
+            if problem:
+                self.stop(problem)
             now = time.monotonic()
             if any(endpoint.up and not endpoint.gone for endpoint in self.endpoints):
                 last_up = now
+            last_up = max(last_up, *(endpoint.last_seen for endpoint in self.endpoints))
             if all(e.gone for e in self.endpoints) or now - last_up > self._patience:
                 self.stop(
                     EngineError(
@@ -234,18 +286,3 @@ class Pool:
                     )
                 )
             self._wake_all()
-            if now - last_saved > SAVE_EVERY:
-                last_saved = now
-                await asyncio.to_thread(self.account.save)
-
-
-def total(account: Account) -> Tally:
-    """All sources together."""
-    whole = Tally()
-    for tally in account.tallies.values():
-        whole.requests += tally.requests
-        whole.retries += tally.retries
-        whole.errors += tally.errors
-        whole.prompt_tokens += tally.prompt_tokens
-        whole.completion_tokens += tally.completion_tokens
-    return whole

@@ -42,8 +42,8 @@ FIRST_FAULTS: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inference.pool.PAUSE", 0.02)
-    monkeypatch.setattr("inference.pool.LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("inference.retries.PAUSE", 0.02)
+    monkeypatch.setattr("inference.retries.LONGEST_PAUSE", 0.1)
     monkeypatch.setattr("inference.pool.PROBE", 0.05)
 
 

@@ -145,7 +145,7 @@ ODD: dict[str, Callable[[], web.Response]] = {
 def test_a_reply_of_odd_types_costs_its_row_and_poisons_nothing(
     write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("inference.pool.LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr("inference.retries.LONGEST_PAUSE", 0.02)
     odd_seeds: set[int] = set()
 
     def fault(body: dict[str, Any], before: int) -> Any:

@@ -22,9 +22,11 @@ class Raw:
 
     def __init__(self, reply: Reply) -> None:
         self.reply, self.connections, self.requests = reply, 0, 0
+        self.writers: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.append(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
@@ -169,3 +171,47 @@ def test_tls_is_spoken_where_the_certificate_is_trusted(
     ]
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
     assert bodies(asyncio.run(asked(Raw(fixed(OK)), 2, tls=context))) == [b"ok", b"ok"]
+
+
+def test_kept_connections_that_broke_while_the_loop_stood_still_cost_nothing() -> None:
+    """As between two levels of a build: what the server closed is not yet seen."""
+    server = Raw(fixed(OK))
+
+    async def run() -> list[Answer | BaseException]:
+        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1/chat"
+        connections = Connections()
+
+        def ask() -> Awaitable[Answer]:
+            return connections.ask("POST", url, b"", b"{}", 5)
+
+        await asyncio.gather(*(ask() for _ in range(8)))
+        for writer in server.writers:
+            writer.transport.abort()
+        found = await asyncio.gather(*(ask() for _ in range(8)), return_exceptions=True)
+        connections.close()
+        listening.close()
+        return found
+
+    found = asyncio.run(run())
+    assert [one.body if isinstance(one, Answer) else one for one in found] == [b"ok"] * 8
+    assert server.connections == 16
+
+
+def test_a_kept_connection_that_breaks_again_is_an_error_after_two_tries() -> None:
+    async def reply(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 1:
+            writer.write(OK)
+        else:
+            writer.close()
+
+    server = Raw(reply)
+    assert bodies(asyncio.run(asked(server, 2))) == [b"ok", "ConnectionError"]
+    assert server.requests == 3
+
+
+def test_an_answer_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.http.LARGEST", 1 << 20)
+    piece = b"%x\r\n%s\r\n" % (1 << 16, b"x" * (1 << 16))
+    server = Raw(fixed(CHUNKED, *[piece] * 64, b"0\r\n\r\n"))
+    assert bodies(asyncio.run(asked(server, 1))) == ["ValueError"]
