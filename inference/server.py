@@ -79,7 +79,7 @@ class Server:
         with log, theirs:
             self._process = subprocess.Popen(
                 [sys.executable, str(guard), *self._command],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
