@@ -100,11 +100,13 @@ class Generation:
             if record.damaged:
                 progress.say(f"{record.damaged} torn lines of the record are passed over")
             open_parts: list[tuple[Source, int]] = []
+            # nothing to find: the first request need not wait for the keys of all rows
+            known = record if len(record) else None
             wanted, missing, said = 0, 0, time.monotonic()
             for source in sources:
                 source.completions.begin()
                 for index in range(source.prompts.count()):
-                    rows, left = self._look_up(source, index, record)
+                    rows, left = self._look_up(source, index, known)
                     wanted, missing = wanted + rows, missing + left
                     if left:
                         open_parts.append((source, index))
@@ -125,13 +127,13 @@ class Generation:
             facts = account.summary(source.name) if account else {}
             source.completions.finish(account=facts)
 
-    def _look_up(self, source: Source, index: int, record: Record) -> tuple[int, int]:
+    def _look_up(self, source: Source, index: int, record: Record | None) -> tuple[int, int]:
         """The rows of a part and how many of them have to be asked; written where none has."""
         rows, lost = _earlier(source, index)
         if rows and not lost:
             return rows, 0
         self._lost |= lost
-        if not len(record):  # nothing to find: the first request need not wait for the keys
+        if record is None:
             rows = source.prompts.read(index).num_rows
             return rows, rows
         part = self._load(source, index, record)
