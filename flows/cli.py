@@ -254,7 +254,8 @@ def main() -> NoReturn:
 
 
 def _terminate(number: int, frame: object) -> None:
-    """A scheduler's SIGTERM ends a build as Ctrl-C does: servers stopped, OUT resumable."""
+    """A scheduler's SIGTERM ends a build as Ctrl-C does: servers stopped, OUT resumable. While
+    completions are asked for, generation handles both itself."""
     raise KeyboardInterrupt
 
 

@@ -12,7 +12,7 @@ from data import schema
 from flows.plan import Source
 from inference.models import Model
 from inference.record import Completion
-from prompts import Message, Seed, TaskKind, load_row
+from prompts import Message, Refusal, Seed, TaskKind, load_row
 
 
 class Exchange:
@@ -49,12 +49,14 @@ class Exchange:
 
     def feed(self, completion: Completion) -> None:
         settings = self.source.settings
-        self.completions.append(completion)
-        if completion.error is not None:
-            self.done = True
-            return
+        refused = completion.error is not None
+        if not (refused and self._partial):  # what there is of a continued reply stands
+            self.completions.append(completion)
+            if refused:
+                self.done = True
+                return
         self._partial += completion.text
-        cut = completion.finish_reason == "length"
+        cut = refused or completion.finish_reason == "length"
         more = settings.on_length == "continue" and self._continued < settings.continuations
         if cut and more and completion.text:
             self._continued += 1
@@ -64,11 +66,11 @@ class Exchange:
         if cut and settings.on_length == "reject":
             self.done = True
             return
-        following = self.kind.follow_up(self.seed, self.messages[self._opening :])
-        if following is None:
-            self.done = True
-        else:
+        following = next_message(self.kind, self.seed, self.messages[self._opening :])
+        if isinstance(following, str):
             self.messages.append({"role": "user", "content": following})
+        else:  # the end, or a failure that parsing finds again and names
+            self.done = True
 
     def row(self) -> dict[str, Any]:
         """The row of the completions stage, once the exchange is done."""
@@ -85,3 +87,22 @@ class Exchange:
             "completion_tokens": sum(c.completion_tokens for c in self.completions),
             "error": last.error,
         }
+
+
+def next_message(kind: TaskKind, seed: Seed, turns: list[Message]) -> str | Refusal | None:
+    """The kind's `follow_up` to the turns from the first reply on; a Refusal where it fails."""
+    try:
+        following = kind.follow_up(seed, turns)
+        return None if following is None else writable(following)
+    except Exception as error:  # noqa: BLE001 - a kind's code may raise anything
+        return kind_failed(error)
+
+
+def kind_failed(error: Exception) -> Refusal:
+    """One row's reply that its kind cannot take must not end the build."""
+    return Refusal("kind_failed", writable(repr(error))[:300])
+
+
+def writable(text: str) -> str:
+    """Lone surrogates, which no UTF-8 file can hold, become the replacement character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

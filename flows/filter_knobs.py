@@ -42,7 +42,10 @@ def anchored_step(step: CurationStep, path: Path, number: int) -> CurationStep:
             fix="give its path from the recipe, from here or from the project's root",
         )
 
-    judge = make_knobs(load_filter(step.filter), step.knobs, step.filter)
+    try:
+        judge = make_knobs(load_filter(step.filter), step.knobs, step.filter)
+    except RecipeError:  # said with its line by the checks that follow
+        return step
     anchored = judge.anchored(find)
     if anchored == judge:
         return step

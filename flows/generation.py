@@ -7,20 +7,22 @@ the order of arrival.
 
 import asyncio
 import contextlib
-import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data import schema
-from data.errors import BudgetReached, EngineError, Interrupted, ShardmillError
+from data.errors import BudgetReached, EngineError, ShardmillError
 from flows.engine import bound_connections, given_endpoints, launched_fleet, open_client
 from flows.exchange import Exchange
+from flows.interrupts import interrupted, interruptible
 from flows.plan import Plan, Source
-from flows.progress import Progress
+from flows.progress import EVERY, Progress
 from flows.samples import parse_reply
 from inference.account import Account, Price, total
 from inference.client import Client, Request
@@ -56,7 +58,9 @@ class Generation:
         self._endpoints: list[Endpoint] = []
         self._account: Account | None = None
         self._pool: Pool | None = None
-        self._interrupts = self._reused = 0
+        self._interrupts = 0
+        self._lost: set[int] = set()
+        self._failed = self._tried = self._tried_failed = 0
 
     def __enter__(self) -> "Generation":
         return self
@@ -90,36 +94,52 @@ class Generation:
             raise first from None
 
     async def _complete(self, sources: Sequence[Source]) -> None:
-        plan, progress = self._plan, self._progress
-        with Record(plan.out / "completions") as record:
+        progress = self._progress
+        self._failed = self._tried = self._tried_failed = 0
+        with interruptible(self._interrupt), Record(self._plan.out / "completions") as record:
             if record.damaged:
                 progress.say(f"{record.damaged} torn lines of the record are passed over")
             open_parts: list[tuple[Source, int]] = []
-            wanted = missing = 0
+            # nothing to find: the first request need not wait for the keys of all rows
+            known = record if len(record) else None
+            wanted, missing, said = 0, 0, time.monotonic()
             for source in sources:
                 source.completions.begin()
                 for index in range(source.prompts.count()):
-                    if rows := _whole_rows(source, index):
-                        wanted += rows
-                        continue
-                    part = self._load(source, index, record)
-                    wanted += len(part.rows)
-                    missing += part.missing
-                    if part.missing:
+                    rows, left = self._look_up(source, index, known)
+                    wanted, missing = wanted + rows, missing + left
+                    if left:
                         open_parts.append((source, index))
-                    else:
-                        part.write()
+                    if time.monotonic() - said > EVERY:
+                        said = time.monotonic()
+                        progress.say(f"completions: {wanted} looked up, {missing} to ask so far")
+                    await asyncio.sleep(0)  # lets an interrupt in
             progress.say(
                 f"completions: {wanted} wanted, {wanted - missing} reused, {missing} to ask"
             )
-            self._reused += wanted - missing
             if missing:
-                with self._interruptible():
-                    await self._ask(record, open_parts, wanted, missing)
+                await self._ask(record, open_parts, wanted, missing)
+        problem = self._too_many(self._failed, wanted)
+        if problem:
+            raise problem
         account = self._account
         for source in sources:
             facts = account.summary(source.name) if account else {}
             source.completions.finish(account=facts)
+
+    def _look_up(self, source: Source, index: int, record: Record | None) -> tuple[int, int]:
+        """The rows of a part and how many of them have to be asked; written where none has."""
+        rows, lost = _earlier(source, index)
+        if rows and not lost:
+            return rows, 0
+        self._lost |= lost
+        if record is None:
+            rows = source.prompts.read(index).num_rows
+            return rows, rows
+        part = self._load(source, index, record)
+        if not part.missing:
+            part.write()
+        return len(part.rows), part.missing
 
     def _load(self, source: Source, index: int, record: Record) -> _Part:
         """The part's exchanges as far as the record goes."""
@@ -184,6 +204,11 @@ class Generation:
             return [_request(part, exchange)]
         _, refusal = parse_reply(part.source, exchange.prompt, exchange.row())
         self._progress.arrived(completion.completion_tokens, not isinstance(refusal, Refusal))
+        failed = completion.error is not None and exchange.completions[-1] is completion
+        self._failed += failed
+        if exchange.prompt["id"] not in self._lost:
+            self._tried += 1
+            self._tried_failed += failed
         part.missing -= 1
         if not part.missing:
             part.write()
@@ -193,18 +218,23 @@ class Generation:
         """Whether the budget is used up or too many rows fail."""
         if self._account is None:
             return None
-        engine, sums = self._plan.recipe.engine, total(self._account)
+        engine = self._plan.recipe.engine
         if over := self._account.over(engine.budget.model_dump(exclude={"requests"})):
             return _used_up(over)
-        rows = self._reused + sums.requests
-        if rows >= engine.min_requests and sums.errors > engine.max_error_share * rows:
-            return EngineError(
-                f"{sums.errors} of {rows} rows failed, more than max_error_share "
-                f"{engine.max_error_share:g}",
-                where=", ".join(endpoint.url for endpoint in self._endpoints),
-                fix="see the servers' logs, or raise engine.max_error_share",
-            )
-        return None
+        if self._tried < engine.min_requests:
+            return None
+        return self._too_many(self._tried_failed, self._tried)
+
+    def _too_many(self, failed: int, rows: int) -> EngineError | None:
+        """While asking, of the rows of this run that no earlier run lost; at the end, of all."""
+        share = self._plan.recipe.engine.max_error_share
+        if failed <= share * rows:
+            return None
+        return EngineError(
+            f"{failed} of {rows} rows failed, more than max_error_share {share:g}",
+            where=", ".join(endpoint.url for endpoint in self._endpoints),
+            fix="see the servers' logs, or raise engine.max_error_share",
+        )
 
     def _may_ask(self) -> ShardmillError | None:
         """Counts a request in before it goes out, so that their number is never overshot."""
@@ -237,33 +267,14 @@ class Generation:
         self._account = account
         return account
 
-    @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Ctrl-C once lets what is in flight arrive, twice stops at once."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-
-        def interrupt() -> None:
-            self._interrupts += 1
-            if self._interrupts == 1 and self._pool:
-                self._progress.say("interrupted: waiting for what is in flight; again to stop now")
-                self._pool.stop(interrupted())
-            elif task:
-                task.cancel()
-
-        try:
-            loop.add_signal_handler(signal.SIGINT, interrupt)
-        except (ValueError, RuntimeError):  # not in the main thread: the flow's caller handles it
-            yield
-            return
-        try:
-            yield
-        except asyncio.CancelledError:
-            if self._interrupts:
-                raise interrupted() from None
-            raise
-        finally:
-            loop.remove_signal_handler(signal.SIGINT)
+    def _interrupt(self) -> bool:
+        """Whether what is in flight may arrive: the first time, where something can be."""
+        self._interrupts += 1
+        if self._interrupts > 1 or self._pool is None:
+            return False
+        self._progress.say("interrupted: waiting for what is in flight; again to stop now")
+        self._pool.stop(interrupted())
+        return True
 
 
 def _used_up(over: str) -> BudgetReached:
@@ -273,17 +284,13 @@ def _used_up(over: str) -> BudgetReached:
     )
 
 
-def interrupted() -> Interrupted:
-    return Interrupted("interrupted", fix="what arrived is kept, the same command resumes")
-
-
-def _whole_rows(source: Source, index: int) -> int:
-    """Rows of a part that an earlier build wrote; 0 where there is none or rows of it failed:
-    a build that did not end asks for those again."""
+def _earlier(source: Source, index: int) -> tuple[int, set[int]]:
+    """Rows of a part that an earlier build wrote, and the ids of those that failed: a build that
+    did not end asks for those again."""
     if not source.completions.has(index):
-        return 0
+        return 0, set()
     part = source.completions.read(index)
-    return part.num_rows if part["error"].null_count == part.num_rows else 0
+    return part.num_rows, set(part.filter(pc.is_valid(part["error"]))["id"].to_pylist())
 
 
 def _request(part: _Part, exchange: Exchange) -> Request:

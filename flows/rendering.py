@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data import ROOT
 from data.errors import RecipeError
-from data.templates import TEMPLATES, Style, Template, load_template
+from data.templates import SUFFIXES, TEMPLATES, Style, Template, load_template
 from data.tokenization import PACKAGED, WORDS, Tokenizer, load_tokenizer
 from flows.recipe import Output
 
@@ -73,7 +73,8 @@ def anchor_output(output: Output, path: Path) -> Output:
     if template not in TEMPLATES:
         places = (base / template for base in (*bases, ROOT))
         template = str(next((place for place in places if place.is_file()), template))
-        load_template(template)
+        if template.endswith(SUFFIXES):  # others are checked with their line
+            load_template(template)
     render = output.render.model_copy(update={"template": template})
     tokenizer = output.tokenizer
     if tokenizer not in PACKAGED and not tokenizer.startswith(WORDS):

@@ -1,6 +1,8 @@
 """The samples stage: replies to samples, and verdicts on those that are refused."""
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
@@ -8,9 +10,10 @@ import pyarrow as pa
 
 from data import schema
 from data.tokenization import load_tokenizer
+from flows.exchange import kind_failed, next_message, writable
 from flows.plan import Plan, Source
 from flows.stages import Runner, fill, run_parts
-from prompts import Draft, Refusal, load_row
+from prompts import Draft, Message, Refusal, Seed, TaskKind, load_row
 
 
 def parse_samples(source: Source, plan: Plan, run: Runner = run_parts) -> None:
@@ -59,23 +62,44 @@ def parse_reply(
     kind = load_row(source.kind, prompt["knobs"])
     wanted = kind.reply_schema()
     if wanted is not None and (problem := broken_schema(reply, wanted)):
-        return raw, Refusal("breaks_schema", problem)
-    seed = json.loads(prompt["seed"])
-    if completion["messages"]:
-        result = kind.parse_exchange(completion["messages"], seed)
-    else:
-        result = kind.parse(reply, seed)
-    if isinstance(result, Refusal):
-        return raw, result
-    if not result.text.strip() and not result.messages:
-        return raw, Refusal("empty_after_parse")
-    return result, None
+        return raw, Refusal("breaks_schema", writable(problem))
+    result = _parse(kind, completion, json.loads(prompt["seed"]))
+    return (raw, result) if isinstance(result, Refusal) else (result, None)
+
+
+def _parse(kind: TaskKind, completion: dict[str, Any], seed: Seed) -> Draft | Refusal:
+    """What the kind makes of a reply or an exchange, fit to be written."""
+    turns: list[Message] = completion["messages"] or []
+    reply = {"role": "assistant", "content": completion["text"]}
+    following = next_message(kind, seed, turns[1:] or [reply])
+    if isinstance(following, Refusal):  # the exchange ended there
+        return following
+    try:
+        text: str = completion["text"]
+        result = kind.parse_exchange(turns, seed) if turns else kind.parse(text, seed)
+        if isinstance(result, Draft) and not result.text.strip() and not result.messages:
+            return Refusal("empty_after_parse")
+        return dataclasses.replace(result, **_writable(vars(result)))
+    except Exception as error:  # noqa: BLE001 - a kind's code may raise anything
+        return kind_failed(error)
+
+
+def _writable(value: Any) -> Any:
+    if isinstance(value, str):
+        return writable(value)
+    if isinstance(value, Mapping):
+        return {_writable(key): _writable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_writable(inner) for inner in value)
+    return value
 
 
 def broken_schema(reply: str, wanted: dict[str, Any]) -> str:
     """What is wrong with a reply that has to be JSON of a schema; empty where nothing is."""
     try:
         jsonschema.validate(json.loads(reply), wanted)
+    except RecursionError:
+        return "nested too deeply"
     except ValueError as error:
         return f"not JSON: {error}"
     except jsonschema.ValidationError as error:

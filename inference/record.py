@@ -13,6 +13,7 @@ import io
 import os
 import queue
 import re
+import struct
 import threading
 import zipfile
 import zlib
@@ -31,6 +32,12 @@ from data.parts import output_error, write_file
 
 GROUP_SECONDS = 0.02
 LOG = re.compile(r"log-(\d{6})-\d+\.jsonl")
+TORN = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError),
+    *(NotImplementedError, RuntimeError, OverflowError, MemoryError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What NumPy raises for an .npz that is empty or damaged."""
 KEY_AT = len('{"crc":"00000000", "key":"')
 
 
@@ -80,7 +87,7 @@ def _index(path: Path) -> _Log:
     counts while the log has the size that it was made at; text is checked when it is read."""
     kept, size = path.with_suffix(".index.npz"), path.stat().st_size
     with (
-        contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
+        contextlib.suppress(*TORN),
         open(kept, "rb") as file,
         np.load(file, allow_pickle=False) as found,
     ):

@@ -2,9 +2,11 @@
 
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +25,7 @@ CPU_SAFE = ("--no-enable-chunked-prefill",)
 CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Loopback is not asked through a proxy."""
+KILLED_WITHIN = 5.0
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -48,6 +51,8 @@ class Server:
         self._patience = patience
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
+        self._stopped, self._stopping = threading.Event(), threading.Lock()
 
     def __enter__(self) -> "Server":
         self.start()
@@ -70,10 +75,11 @@ class Server:
             log = self._log.open("wb")
         except OSError as error:
             raise output_error(self._log, error) from error
-        with log:
+        self._line, theirs = socket.socketpair()
+        with log, theirs:
             self._process = subprocess.Popen(
                 [sys.executable, str(guard), *self._command],
-                stdin=subprocess.PIPE,
+                stdin=theirs.fileno(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -90,16 +96,25 @@ class Server:
             raise
 
     def stop(self) -> None:
-        """Let the guard take the whole process group down, and wait until it has."""
-        if self._process is None:
-            return
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._process.wait()
-        self._process = None
+        """Let the guard take the whole process group down, and wait until it has; `wait` in
+        another thread ends too. Where the guard was killed, its group is killed here."""
+        self._stopped.set()
+        with self._stopping:
+            if self._process is None or self._line is None:
+                return
+            self._line.shutdown(socket.SHUT_WR)
+            if self._process.wait() < 0:
+                _kill_group(self._line.recv(64))
+            self._line.close()
+            self._line = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     @property
     def exit_code(self) -> int | None:
+        """None while it runs, or where it was never started."""
         return self._process.poll() if self._process else None
 
     def last_lines(self, count: int = 12) -> str:
@@ -124,12 +139,28 @@ class Server:
                         return
             except (urllib.error.URLError, http.client.HTTPException, OSError):
                 pass  # not listening yet
-            time.sleep(0.1)
+            if self._stopped.wait(0.1):
+                raise EngineError(f"{self.name} was stopped before it was ready")
         raise EngineError(
             f"{self.name} was not ready within {self._patience:.0f} s",
             where=str(self._log),
             fix=f"its last lines:\n{self.last_lines()}",
         )
+
+
+def _kill_group(said: bytes) -> None:
+    """`said` is what the guard wrote before it was killed: its group's number, if it got so far.
+    Waits a while for the group to be gone, so that its port and memory are free."""
+    if not said:
+        return
+    until = time.monotonic() + KILLED_WITHIN
+    try:
+        os.killpg(int(said), signal.SIGKILL)
+        while time.monotonic() < until:
+            os.killpg(int(said), 0)
+            time.sleep(0.05)
+    except ProcessLookupError:
+        pass
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import EngineError
+from data.errors import EngineError, ShardmillError
 from inference.client import Client
 from inference.endpoint import Endpoint
 from inference.models import Model
@@ -19,7 +19,7 @@ from inference.server import Server, free_port, refuse_taken, vllm_server
 
 LOOK = 1.0
 HUNG_AFTER = 60.0
-"""Seconds without an answer of /health after which a running server is taken for hung."""
+"""Seconds without an answer of /v1/models after which a running server is taken for hung."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Fleet:
         while True:
             await asyncio.sleep(LOOK)
             server = self._servers[number]
-            dead = server.exit_code is not None
+            dead = not server.running
             if not dead and endpoint.up and not endpoint.failures:
                 answered = time.monotonic()
                 continue
@@ -141,7 +141,7 @@ class Fleet:
         try:
             server.start()
             await asyncio.to_thread(server.wait)
-        except EngineError as error:
+        except ShardmillError as error:
             self._say(str(error).partition("\n")[0])
             return
         self._say(f"{server.name} {number} is back")

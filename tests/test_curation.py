@@ -357,8 +357,8 @@ def test_a_judges_scores_are_joined_by_the_sample_that_it_read(tmp_path: Path) -
 
 
 def test_the_readmes_curation_names_filters_and_knobs_that_exist(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```yaml\n(curate:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    for entry in yaml.safe_load(block)["curate"]:
+    blocks = re.findall(r"```yaml\n(curate:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for entry in [entry for block in blocks for entry in yaml.safe_load(block)["curate"]]:
         name, knobs = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
         own = {key: value for key, value in knobs.items() if key not in ("only", "except")}
         make_knobs(load_filter(name), own, name)

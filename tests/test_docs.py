@@ -106,7 +106,7 @@ def test_the_cards_polars_snippet_runs(demo: Path) -> None:
 
 def test_the_files_that_the_readme_names_come_out(demo: Path) -> None:
     named = re.findall(r"^(runs/demo/\S+)", blocks("README.md", "")[2], re.MULTILINE)
-    assert len(named) == 8
+    assert len(named) == 9
     for name in named:
         assert (demo / name).exists(), name
 

@@ -58,7 +58,7 @@ def test_pairs_alike_are_found_and_no_others(
         )
     }
     assert len(alike) > 60
-    assert len(alike & set(pairs)) >= 0.97 * len(alike)
+    assert len(alike & set(pairs)) >= 0.94 * len(alike)  # .97 expected, of about a hundred pairs
     for (a, b), share in pairs.items():
         counted = len(sets[a] & sets[b]) / len(sets[a] | sets[b])
         assert counted >= 0.49

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from data.errors import RecipeError
 from flows.loading import load_recipe
+from prompts import load_kind
 from tests.builds import build, parts
 from tests.fake_server import FakeServer
 
@@ -72,6 +73,64 @@ def test_structured_output_is_asked_for_and_checked(write_recipe: Write, tmp_pat
     assert 0 < len(verdicts) < 12
     assert set(verdicts["reason"]) == {"breaks_schema"}
     assert any("$.units" in figures for figures in verdicts["figures"])
+
+
+def answer(text: str, reason: str = "stop") -> web.Response:
+    choice = {"message": {"content": text}, "finish_reason": reason}
+    return web.json_response({"choices": [choice], "usage": {}})
+
+
+def verdicts(plan: Any, name: str) -> pl.DataFrame:
+    (source,) = [source for source in plan.sources if source.name == name]
+    return pl.read_parquet(source.samples.folder / "verdicts-*.parquet")
+
+
+def test_replies_that_no_parser_takes_cost_their_rows_alone(
+    write_recipe: Write, tmp_path: Path
+) -> None:
+    units = [{"title": f"A\ud800bc{n}", "points": ["one", "two"]} for n in range(2)]
+    odd = {0: "[" * 3000, 1: json.dumps({"units": units})}  # deep; a lone surrogate, escaped
+
+    def fault(body: dict[str, Any], before: int) -> Any:
+        text = odd.get(body["seed"] % 3) if "response_format" in body else None
+        return answer(text) if text else None
+
+    with FakeServer(fault=fault) as server:
+        plan = build(write_recipe(server.url, change=chained), tmp_path / "out")
+    refused = verdicts(plan, "outlines")
+    assert 0 < len(refused) < 12
+    assert set(refused["reason"]) == {"breaks_schema"}
+    assert "nested too deeply" in refused["figures"][0]
+    assert "A\ufffdbc" in "".join(samples(plan, "outlines")["text"])
+
+
+@pytest.mark.parametrize("method", ["parse", "parse_exchange", "follow_up"])
+def test_a_kind_that_fails_on_a_reply_costs_that_row_alone(
+    write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    name = {"parse": "outline"}.get(method, "chat")
+    kind = load_kind(name)
+    whole = getattr(kind, method)
+
+    def fragile(self: Any, given: Any, *more: Any) -> Any:
+        if "BOOM" in str((given, *more)):
+            raise KeyError("units")
+        return whole(self, given, *more)
+
+    def fault(body: dict[str, Any], before: int) -> Any:
+        if body["seed"] % 3:
+            return None
+        units = [{"title": "BOOM", "points": ["one", "two"]}] * 2
+        return answer(json.dumps({"units": units}) if "response_format" in body else "BOOM")
+
+    monkeypatch.setattr(kind, method, fragile)
+    with FakeServer(fault=fault) as server:
+        recipe, out = write_recipe(server.url, change=chained), tmp_path / "out"
+        plan = build(recipe, out)
+    refused = verdicts(plan, f"{name}s")
+    assert 0 < len(refused) < 12
+    assert set(refused["reason"]) == {"kind_failed"}
+    assert all("KeyError('units')" in figures for figures in refused["figures"])
 
 
 def test_each_turn_of_a_conversation_is_a_completion_of_its_own(
@@ -142,6 +201,26 @@ def test_a_cut_reply_is_kept_rejected_or_continued(
     assert {row.strip() for row in found["text"]} == {text}
     verdicts = pl.read_parquet(plan.sources[0].samples.folder / "verdicts-*.parquet")
     assert set(verdicts["reason"]) == ({reason} if reason else set())
+
+
+def test_a_continuation_that_is_refused_leaves_the_cut_reply(
+    write_recipe: Write, tmp_path: Path
+) -> None:
+    def only_books(recipe: dict[str, Any]) -> None:
+        del recipe["generate"]["sums"]
+        recipe["generate"]["books"]["on_length"] = "continue"
+
+    def full(body: dict[str, Any], before: int) -> web.Response:
+        if "continue_final_message" in body:
+            return web.json_response({"error": "longer than max_model_len"}, status=400)
+        return answer("The river runs to the sea.", "length")
+
+    with FakeServer(fault=full) as server:
+        plan = build(write_recipe(server.url, change=only_books), tmp_path / "out")
+    found = samples(plan, "books")
+    assert set(found["text"]) == {"The river runs to the sea."}
+    assert set(found["finish_reason"]) == {"length"}
+    assert verdicts(plan, "books").is_empty()
 
 
 def test_the_prompts_of_one_kind_share_their_beginning(

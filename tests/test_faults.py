@@ -20,6 +20,7 @@ from aiohttp import web
 
 from data import ROOT
 from data.errors import BudgetReached, EngineError, OutputError
+from flows.exchange import Exchange
 from inference.server import free_port
 from tests.builds import Notes, build, digests, parts
 from tests.fake_server import FakeServer
@@ -126,6 +127,47 @@ def test_too_many_failed_rows_stop_the_build_and_it_goes_on_when_mended(
         failing = False
         assert parts(build(recipe, out, *changes)) == wanted
         assert set(server.answered.values()) == {1}
+
+
+def test_a_small_build_in_which_too_many_rows_fail_is_not_sealed(
+    clean: dict[str, str], write_recipe: Write, tmp_path: Path
+) -> None:
+    wanted, failing = expected(clean, write_recipe, tmp_path), True
+
+    def fault(body: dict[str, Any], before: int) -> Any:
+        refused = failing and body["seed"] % 2
+        return web.json_response({"error": "no"}, status=400) if refused else None
+
+    with FakeServer(fault=fault) as server:
+        recipe, out = write_recipe(server.url), tmp_path / "out"
+        with pytest.raises(EngineError, match=r"of 50 rows failed, more than max_error_share 0.1"):
+            build(recipe, out, "engine.min_requests=1000")
+        assert server.requests == 50
+        failing = False
+        assert parts(build(recipe, out, "engine.min_requests=1")) == wanted
+        assert set(server.answered.values()) == {1}
+
+
+def test_the_first_request_does_not_wait_for_the_last_row(
+    write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+    at_first: list[int] = []
+
+    class Counted(Exchange):
+        def __init__(self, *given: Any) -> None:
+            nonlocal made
+            made += 1
+            super().__init__(*given)
+
+    def fault(body: dict[str, Any], before: int) -> None:
+        at_first.append(made)
+
+    monkeypatch.setattr("flows.generation.Exchange", Counted)
+    with FakeServer(fault=fault) as server:
+        build(write_recipe(server.url), tmp_path / "out", "engine.concurrency=1")
+    assert at_first[0] <= 16
+    assert made == 50
 
 
 def test_requests_of_a_dead_endpoint_move_to_the_living(
@@ -343,13 +385,14 @@ def slow() -> Iterator[FakeServer]:
         yield server
 
 
-def test_ctrl_c_once_lets_arrive_what_is_in_flight(
-    slow: FakeServer, write_recipe: Write, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_sigterm_once_lets_arrive_what_is_in_flight(
+    slow: FakeServer, write_recipe: Write, tmp_path: Path, number: int
 ) -> None:
     recipe, out = write_recipe(slow.url), tmp_path / "out"
     process = command_line(recipe, out)
     wait_for(slow, 8)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "the same command resumes" in errors

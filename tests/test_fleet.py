@@ -94,6 +94,33 @@ def test_a_hung_server_is_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(started(tmp_path, ports[0])) == 2
 
 
+def test_a_restart_that_fails_is_not_taken_for_a_hang(tmp_path: Path) -> None:
+    port, lines, scripts = free_port(), list[str](), iter([SERVE])
+
+    def make() -> Server:
+        script = next(scripts, "raise SystemExit(3)")
+        return Server(
+            "the server",
+            [sys.executable, "-c", script, str(port), str(tmp_path / str(port))],
+            f"http://127.0.0.1:{port}/v1/models",
+            tmp_path / "log",
+            patience=30,
+            environment={"PYTHONPATH": str(ROOT)},
+        )
+
+    async def run() -> None:
+        url = f"http://127.0.0.1:{port}/v1"
+        servers = Fleet([make], [url], ceiling=8, max_restarts=2, say=lines.append)
+        async with Client("fake", timeout=5) as client, servers:
+            servers.watch(client)
+            os.kill(started(tmp_path, port)[0], signal.SIGKILL)
+            await until(lambda: servers.endpoints[0].gone, 40)
+
+    asyncio.run(run())
+    assert any("ended with code 3; given up after 2 restarts" in line for line in lines)
+    assert not any("hangs" in line for line in lines)
+
+
 def impatient(served: object) -> object:
     async def quick(url: str) -> list[str]:
         try:

@@ -101,6 +101,9 @@ def test_a_log_is_indexed_once_and_again_when_it_or_its_index_changed(
     log, index = next(tmp_path.glob("*.jsonl")), next(tmp_path.glob("*.npz"))
     log.write_bytes(log.read_bytes() + encode(completion(3)))
     assert len(Record(tmp_path)) == 3
-    index.write_bytes(index.read_bytes()[:40])
-    with Record(tmp_path) as record:
-        assert record.find([key(3), key(4)]) == [completion(3), None]
+    whole = index.read_bytes()
+    flipped = [whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :] for at in range(len(whole))]
+    for damaged in (b"", whole[:40], *flipped[::11], *flipped[-80:]):
+        index.write_bytes(damaged)
+        with Record(tmp_path) as record:
+            assert record.find([key(3), key(4)]) == [completion(3), None]

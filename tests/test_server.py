@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,30 @@ def test_a_server_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
         server(tmp_path, slow, patience=1),
     ):
         pass
+
+
+def test_stopping_a_server_ends_the_wait_for_it(tmp_path: Path) -> None:
+    starting = server(tmp_path, "import time; time.sleep(600)", patience=25)
+    starting.start()
+    with ThreadPoolExecutor() as threads:
+        wait, began = threads.submit(starting.wait), time.monotonic()
+        starting.stop()
+        with pytest.raises(EngineError, match="the test server"):
+            wait.result(30)
+    assert time.monotonic() - began < 20
+    assert not starting.running
+
+
+def test_a_server_is_stopped_even_when_its_guard_was_killed(tmp_path: Path) -> None:
+    with server(tmp_path) as running:
+        started = pids(tmp_path)
+        stat = Path(f"/proc/{started[0]}/stat").read_text()
+        guard = int(stat.rpartition(") ")[2].split()[1])
+        os.kill(guard, signal.SIGKILL)
+        assert gone([guard])
+        assert not running.running
+        assert not gone_now(started)
+    assert gone(started)
 
 
 def test_a_taken_port_is_refused() -> None:
