@@ -117,9 +117,12 @@ def _row_tests(manifest: dict[str, Any], *, masked: bool) -> dict[str, pl.Expr]:
 
 def _known_ids(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame | None:
     """The documents of the tokens stage that the shards were packed from; None where the
-    shards lie apart from their build."""
+    shards lie apart from their build, or a token part is damaged, which is said of the part."""
     (stage,) = manifest["inputs"]
     files = sorted((folder.parent.parent / "stages" / stage).glob("part-*.arrow"))
     if not files:
         return None
-    return pl.scan_ipc(files, glob=False).select("id").unique().collect()
+    try:
+        return pl.scan_ipc(files, glob=False).select("id").unique().collect()
+    except pl.exceptions.PolarsError:
+        return None

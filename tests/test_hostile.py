@@ -56,7 +56,7 @@ FILES = [
     "stages/samples.books-*/part-00001.parquet",
     "stages/samples.books-*/verdicts-00001.parquet",
     "stages/verdicts.1*/part-00001.parquet",
-    "stages/verdicts.3*/sketches-00001.arrow",
+    "stages/verdicts.3*/part-00001.parquet",
     "stages/tokens.*/part-00001.arrow",
     "stages/samples.books-*/manifest.json",
     "stages/tokens.*/manifest.json",

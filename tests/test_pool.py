@@ -219,10 +219,10 @@ def test_each_level_of_a_chain_sums_up_its_own(
     fake: FakeServer, write_recipe: Write, tmp_path: Path
 ) -> None:
     def chained(recipe: dict[str, Any]) -> None:
-        topics = {"file": "data/seeds/topics.jsonl"}
+        courses = {"file": "data/seeds/courses.jsonl"}
         recipe["generate"] = {
             "courses": {"kind": "course_text", "seeds": {"from": "outlines"}, "samples": 8},
-            "outlines": {"kind": "outline", "seeds": topics, "samples": 12},
+            "outlines": {"kind": "outline", "seeds": courses, "samples": 12},
         }
 
     notes = Notes()
