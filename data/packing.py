@@ -2,10 +2,9 @@
 
 Documents longer than T are cut into pieces of T and a rest. Pieces go, longest first, into the
 row with the least room that still holds them, ties by the document's key, so rows do not depend
-on the order of arrival. Where that takes over 0.02 % more rows than the tokens need, texts are
-split to fill: of no more rows than needed, a text that fits nowhere fills the emptiest row, and
-its rest is placed in its turn. Conversations are never split. Rows are shuffled at the end:
-best-fit leaves them sorted.
+on the order of arrival. A text that would open more rows than the tokens need is split to fill:
+it fills the emptiest row, and its rest is placed in its turn. Conversations are never split.
+Rows are shuffled at the end: best-fit leaves them sorted.
 """
 
 from dataclasses import dataclass
@@ -15,9 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 ALGORITHMS = {"best_fit": "best-fit-decreasing/2", "concat": "concatenate-and-cut/1"}
-ENOUGH = 0.9998
-"""Share of needed in used rows from which on texts are left whole."""
-
 Ints = npt.NDArray[np.int64]
 Places = npt.NDArray[np.int32]
 
@@ -57,21 +53,18 @@ def pack(
     """
     if concat:
         return _concatenate(lengths, keys, sequence_length, seed)
-    kept = np.ones(len(lengths), bool) if whole is None else whole
-    if (lengths[kept] > sequence_length).any() and whole is not None:
+    solid = np.zeros(len(lengths), bool) if whole is None else whole
+    if (lengths[solid] > sequence_length).any():
         raise ValueError("a document that must stay whole is longer than a row")
-    splits = np.zeros(len(lengths), bool) if whole is None else whole
     order = np.argsort(keys)
     if (np.diff(keys[order]) == 0).any():  # then only a stable order is the same everywhere
         order = np.argsort(keys, kind="stable")
     order = order[lengths[order] > 0]
     sorted_lengths = lengths[order].astype(np.int64, copy=False)
     wanted = -(-int(sorted_lengths.sum()) // sequence_length)
-    solid = splits[order]
-    placed = _best_fit(sorted_lengths, solid, sequence_length, 0)
-    if wanted and wanted / placed[4] < ENOUGH and not solid.all():
-        placed = _best_fit(sorted_lengths, solid, sequence_length, wanted)
-    document, offset, length, row, count = placed
+    document, offset, length, row, count = _best_fit(
+        sorted_lengths, solid[order], sequence_length, wanted
+    )
     place = np.random.Generator(np.random.Philox(seed)).permutation(count)
     return Packing(*_by_row(document, offset, length, row, place, order))
 
@@ -273,9 +266,10 @@ def copy_segments(
 ) -> None:
     """`target[places[i]:][:lengths[i]] = source[starts[i]:][:lengths[i]]` for every i."""
     for i in range(len(lengths)):
-        start, place = starts[i], places[i]
-        for k in range(lengths[i]):
-            target[place + k] = source[start + k]
+        segment = source[starts[i] : starts[i] + lengths[i]]
+        place = target[places[i] : places[i] + lengths[i]]
+        for k in range(len(place)):  # over slices, with no sum to wrap: four times as fast
+            place[k] = segment[k]
 
 
 def mix64(values: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
