@@ -20,7 +20,7 @@ def read_hub(
     configuration or split, or out of reach."""
     import datasets  # 1.5 seconds, for hub seeds alone
 
-    offline = any(os.environ.get(key, "").lower() in ("1", "true", "yes", "on") for key in STOPS)
+    offline = switched_off()
     datasets.disable_progress_bars()
     try:
         found: Any = datasets.load_dataset(
@@ -32,6 +32,11 @@ def read_hub(
         raise SourceError(error.what, where=f"hub set {name}", fix=error.fix) from None
     except Exception as error:
         raise _explained(error, name, offline) from error
+
+
+def switched_off() -> bool:
+    """Whether the environment says that the hub is not to be asked."""
+    return any(os.environ.get(key, "").lower() in ("1", "true", "yes", "on") for key in STOPS)
 
 
 def find_split(there: list[str], wanted: str) -> str:

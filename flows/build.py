@@ -21,6 +21,7 @@ from data.errors import DamagedPart, ShardmillError
 from data.parts import drop, lock
 from flows.curation import curate
 from flows.diversity import warn_of_collapse
+from flows.estimates import estimate, store
 from flows.generation import Generation
 from flows.outputs import leftovers, pack, tokenize
 from flows.plan import Plan, plan_build
@@ -35,24 +36,30 @@ THREADS = 4
 REBUILDS = 20
 
 
+def run_sources(plan: Plan, progress: Progress, run: Runner = run_parts) -> None:
+    """Everything up to samples, level by level."""
+    recipe = plan.recipe
+    with Generation(plan, progress) as generation:
+        for level in plan.levels:
+            for source in level:
+                read_seeds(source, run)
+                render_prompts(source, recipe.seed, recipe.part_rows, run)
+                for line in prompt_losses(source):
+                    progress.say(line)
+            generation.complete(level)
+            for source in level:
+                parse_samples(source, plan, run)
+                for line in warn_of_collapse(source):
+                    progress.say(line)
+
+
 def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataFrame:
     """Whatever of the plan is not done, and the funnel. A damaged part is made again."""
-    recipe = plan.recipe
+    store(plan.out / "estimate.json", estimate(plan))
     rebuild = 0
     while True:
         try:
-            with Generation(plan, progress) as generation:
-                for level in plan.levels:
-                    for source in level:
-                        read_seeds(source, run)
-                        render_prompts(source, recipe.seed, recipe.part_rows, run)
-                        for line in prompt_losses(source):
-                            progress.say(line)
-                    generation.complete(level)
-                    for source in level:
-                        parse_samples(source, plan, run)
-                        for line in warn_of_collapse(source):
-                            progress.say(line)
+            run_sources(plan, progress, run)
             curate(plan, run)
             for target in plan.targets:
                 tokenize(plan, target, progress.say, run)

@@ -66,7 +66,7 @@ def run(recipe: str, /, *, out: Path | None = None, set_: Set = (), scale: float
 
     plan = plan_build(recipe, out, set_, scale)
     reused = plan.describe()
-    table = None if _api_url() else _reuse(plan)
+    table = None if api_url() else _reuse(plan)
     if table is not None:
         screen.print(f"nothing to do: {reused}")
     else:
@@ -95,7 +95,7 @@ def _reuse(plan: "Plan") -> "DataFrame | None":
         return None
 
 
-def _api_url() -> str | None:
+def api_url() -> str | None:
     """Where Prefect's server is, from the environment or the user's profile."""
     if "PREFECT_API_URL" in os.environ:
         return os.environ["PREFECT_API_URL"]
@@ -112,7 +112,7 @@ def _api_url() -> str | None:
 def _run_flow(recipe: str, out: Path, overrides: tuple[str, ...], scale: float) -> None:
     for name in ("NO_PROXY", "no_proxy"):  # loopback is not asked through a proxy
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
-    if _api_url():
+    if api_url():
         _call_flow(recipe, out, overrides, scale)
         return
     from flows.local_prefect import local_prefect
@@ -149,7 +149,7 @@ def _call_flow(recipe: str, out: Path, overrides: tuple[str, ...], scale: float)
             raise
         raise ShardmillError(
             f"Prefect's server does not answer ({str(error).partition(chr(10))[0]})",
-            where=_api_url() or "",
+            where=api_url() or "",
             fix="start it, or unset PREFECT_API_URL",
         ) from error
     if not state.is_completed():
@@ -227,6 +227,8 @@ def verify(path: Path, /, *, drop: bool = False) -> None:
     screen.print(f"{checked} files are as their manifests say")
 
 
+app.command("flows.doctor:doctor")
+app.command("flows.planning:plan")
 app.command("flows.preview:preview")
 app.command("flows.exporting:export")
 

@@ -80,6 +80,8 @@ class Generate(Block):
     """What becomes of a reply that is cut at max_tokens."""
     continuations: int = Field(2, ge=1)
     """How often `continue` asks for more of one reply."""
+    expect_tokens: float | None = Field(None, gt=0)
+    """Mean completion tokens of a sample, for `shardmill plan` before anything was generated."""
     sampling: SamplingChange = Field(default_factory=lambda: SamplingChange.model_validate({}))
 
 

@@ -1,0 +1,43 @@
+"""Which hub sets a plan reads, and whether the hub gives them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from data.hub import switched_off
+from flows.plan import Plan
+
+PATIENCE = 5.0
+"""Seconds for one answer of the hub."""
+
+
+def hub_sets(plan: Plan) -> list[str]:
+    """Ids in the order of the recipe; local folders that are laid out as hub sets are left out."""
+    named = [source.settings.seeds.hub for source in plan.sources]
+    found = dict.fromkeys(name for name in named if name and not Path(name).is_dir())
+    return list(found)
+
+
+def reachable(plan: Plan) -> dict[str, str]:
+    """Each hub set and `reachable`, or why not. Asks for what the set is, not for its data."""
+    names = hub_sets(plan)
+    if not names:
+        return {}
+    if switched_off():
+        return dict.fromkeys(names, "not asked: the hub is switched off in the environment")
+    with ThreadPoolExecutor(8) as threads:
+        return dict(zip(names, threads.map(_ask, names), strict=True))
+
+
+def _ask(name: str) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        found = HfApi().dataset_info(name, timeout=PATIENCE)
+    except GatedRepoError:
+        return "gated: accept its terms on the hub, then set HF_TOKEN"
+    except RepositoryNotFoundError:
+        return "does not exist or is private"
+    except Exception as error:  # noqa: BLE001 - whatever the network raises is the answer
+        return f"out of reach ({type(error).__name__})"
+    return "gated: accept its terms on the hub, then set HF_TOKEN" if found.gated else "reachable"
