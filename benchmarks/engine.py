@@ -43,7 +43,7 @@ class Clock(Progress):
 
 def bodies(plan: Plan) -> list[dict[str, object]]:
     found = []
-    for source in plan.sources:
+    for source in plan.generated:
         read_seeds(source)
         render_prompts(source, plan.recipe.seed, plan.recipe.part_rows)
         for part in range(source.prompts.count()):
@@ -61,7 +61,7 @@ def compare() -> None:
         seconds = Clock.ended - Clock.began
         tokens = sum(
             (source.completions.manifest or {})["account"]["completion_tokens"]
-            for source in plan.sources
+            for source in plan.generated
         )
         ours = tokens / seconds
         print(f"generation stage: {tokens} tokens in {seconds:.1f} s, {ours:.0f} tokens/s")

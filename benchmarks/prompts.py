@@ -85,7 +85,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = plan(rows, Path(folder))
         start, cpu = time.monotonic(), time.process_time()
-        for source in made.sources:
+        for source in made.generated:
             began = time.monotonic()
             read_seeds(source)
             render_prompts(source, made.recipe.seed, made.recipe.part_rows)
@@ -94,8 +94,8 @@ def main() -> None:
             print(f"{source.name:<20} {samples:>9,} prompts {seconds:7.1f} s")
         seconds, cpu = time.monotonic() - start, time.process_time() - cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        asked = sum(source.settings.samples for source in made.sources)
-        lost = sum(duplicates(source) for source in made.sources)
+        asked = sum(source.settings.samples for source in made.generated)
+        lost = sum(duplicates(source) for source in made.generated)
         files = str(Path(folder) / "stages" / "prompts.*" / "digests-*.parquet")
         digests = pl.scan_parquet(files).select(pl.col("digest").n_unique(), rows=pl.len())
         distinct, kept = digests.collect().row(0)

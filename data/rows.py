@@ -42,6 +42,21 @@ def _value(row: Mapping[str, Any], path: str) -> Any:
     return at
 
 
+def find(row: Mapping[str, Any], path: str) -> Any:
+    """The value at a path; None where there is none."""
+    try:
+        return _value(row, path)
+    except SourceError:
+        return None
+
+
+def matches(row: Mapping[str, Any], where: Mapping[str, Any], where_not: Mapping[str, Any]) -> bool:
+    """Whether the row has one of the values at each path of `where`, and none of `where_not`."""
+    return all(find(row, path) in values for path, values in where.items()) and not any(
+        find(row, path) in values for path, values in where_not.items()
+    )
+
+
 def cut(text: str, characters: int) -> str:
     """The first `characters` of a text at most, cut between words where there are any."""
     if len(text) <= characters:

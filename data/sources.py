@@ -22,7 +22,8 @@ from data.rows import Row, read_json
 Found = tuple[str, Row | SourceError]
 """Where a row stands (`FILE:LINE`, the file as its path below the source) and the row."""
 
-Numbered = Iterator[tuple[int, Row | SourceError]]
+Numbered = Iterator[tuple[int, Row | SourceError | pa.RecordBatch]]
+"""Rows with their numbers, or batches of rows with that of their first."""
 PACKED = (".gz", ".zst")
 BATCH_ROWS = 1024
 LARGE = 1 << 28
@@ -86,16 +87,29 @@ def read_files(path: str, form: str | None = None) -> Iterator[Found]:
 
     Raises SourceError where a file cannot be read at all.
     """
+    base, _ = find_files(path)
+    for name, first, found in read_batches(path, form):
+        rows = unpack(found) if isinstance(found, pa.RecordBatch) else [found]
+        for number, row in enumerate(rows, first):
+            if isinstance(row, SourceError):
+                where = f"{base / name}:{number}"
+                yield name, SourceError(row.what, where=where, fix=row.fix)
+            else:
+                yield f"{name}:{number}", row
+
+
+def read_batches(
+    path: str, form: str | None = None
+) -> Iterator[tuple[str, int, Row | SourceError | pa.RecordBatch]]:
+    """What `read_files` gives, as a file's name and a row's number with the row, or of columnar
+    files with a batch of rows from that number on."""
     base, files = find_files(path)
     alone = files == [Path(path)]
     for file in files:
         name = str(file.relative_to(base))
         try:
-            for number, row in _reader(file, form, alone)(file):
-                if isinstance(row, SourceError):
-                    yield name, SourceError(row.what, where=f"{file}:{number}", fix=row.fix)
-                else:
-                    yield f"{name}:{number}", row
+            for number, found in _reader(file, form, alone)(file):
+                yield name, number, found
         except (OSError, EOFError, pa.ArrowException, csv.Error) as error:
             problem = getattr(error, "strerror", None) or str(error).partition("\n")[0]
             raise SourceError(f"cannot be read ({problem})", where=str(file)) from error
@@ -196,18 +210,20 @@ def _arrow(file: Path) -> Numbered:
 
 
 def _batches(batches: Iterable[pa.RecordBatch]) -> Numbered:
-    number = 0
+    number = 1
     for batch in batches:
         for start in range(0, batch.num_rows, BATCH_ROWS):
-            try:
-                rows = batch.slice(start, BATCH_ROWS).to_pylist()
-            except UnicodeDecodeError:
-                rows = [_one(batch.slice(at, 1)) for at in range(start, batch.num_rows)][
-                    :BATCH_ROWS
-                ]
-            for row in rows:
-                number += 1
-                yield number, row
+            piece = batch.slice(start, BATCH_ROWS)
+            yield number, piece
+            number += piece.num_rows
+
+
+def unpack(batch: pa.RecordBatch) -> list[Row | SourceError]:
+    """The rows of a batch; one with a text that is not UTF-8 is an error in its place."""
+    try:
+        return cast(list[Row | SourceError], batch.to_pylist())
+    except UnicodeDecodeError:
+        return [_one(batch.slice(at, 1)) for at in range(batch.num_rows)]
 
 
 def _one(batch: pa.RecordBatch) -> Row | SourceError:
@@ -242,7 +258,7 @@ def _document(file: Path) -> Numbered:
 def _tree(file: Path) -> Numbered:
     """Whatever the file holds; the caller reads it."""
     for number, row in _document(file):
-        yield number, row if isinstance(row, SourceError) else {"tree": row["text"]}
+        yield number, {"tree": row["text"]} if isinstance(row, dict) else row
 
 
 READERS = {

@@ -19,11 +19,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from data.errors import DamagedPart, ShardmillError
 from data.parts import drop, lock
+from flows.corpora import read_corpus
 from flows.curation import curate
 from flows.diversity import warn_of_collapse
 from flows.estimates import estimate, store
 from flows.generation import Generation
-from flows.outputs import leftovers, pack, tokenize
+from flows.outputs import leftovers, pack, shortfalls, tokenize
 from flows.plan import Plan, plan_build
 from flows.progress import Progress
 from flows.prompting import prompt_losses, render_prompts
@@ -39,6 +40,8 @@ REBUILDS = 20
 def run_sources(plan: Plan, progress: Progress, run: Runner = run_parts) -> None:
     """Everything up to samples, level by level."""
     recipe = plan.recipe
+    for corpus in plan.read:
+        read_corpus(corpus, recipe.part_rows, run)
     with Generation(plan, progress) as generation:
         for level in plan.levels:
             for source in level:
@@ -64,6 +67,8 @@ def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataF
             for target in plan.targets:
                 tokenize(plan, target, progress.say, run)
                 pack(plan, target, run)
+                for line in shortfalls(target):
+                    progress.say(line)
             for folder in leftovers(plan):
                 progress.say(f"{folder} is of an output that the recipe no longer names; it stays")
             return write_report(plan)
@@ -106,6 +111,7 @@ def build(
     out: str | None = None,
     overrides: list[str] | None = None,
     scale: float = 1.0,
+    offline: bool = False,
 ) -> State[None] | None:
     """Build a recipe's shards.
 
@@ -113,11 +119,12 @@ def build(
         recipe: A shipped recipe's name (`demo`) or the path of a YAML file.
         out: The folder that the build fills and resumes from; `runs/<name>` if left out.
         overrides: Changes to the recipe, such as `engine.sampling.temperature=0.6`.
-        scale: Factor on every sample count.
+        scale: Factor on every count of samples and rows and on every budget of tokens.
+        offline: Read each corpus and hub set of seeds from its shipped sample.
     """
     logger = get_run_logger()
     try:
-        plan = plan_build(recipe, out, overrides or [], scale)
+        plan = plan_build(recipe, out, overrides or [], scale, offline=offline)
         with lock(plan.out), _progress() as progress:
             table = run_stages(plan, progress, run_tasks)
     except ShardmillError as error:

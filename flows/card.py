@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from flows.plan import Plan, Target
@@ -42,8 +43,8 @@ tags: [synthetic, shardmill]
 # {plan.recipe.name}: {target.name}
 {_warning(limited)}
 Packed training rows of {size} tokens, made by shardmill from the recipe `{plan.recipe.name}`
-(seed {plan.recipe.seed}). Generated text is by {plan.model.name}.
-
+(seed {plan.recipe.seed}).{_model(plan)}
+{_origins(plan, target)}
 {_table(SPLIT_COLUMNS, _splits(manifest))}
 
 {_table(["source", "asked for", "tokens there", "tokens here", "licences"], _sources(manifest))}
@@ -69,6 +70,25 @@ rows = pl.scan_ipc("train-*.arrow").select("input_ids", "seq_lengths").collect()
 ## Funnel
 {_table(header, rows)}
 """
+
+
+def _model(plan: Plan) -> str:
+    return f" Generated text is by {plan.served.name}." if plan.served else ""
+
+
+def _origins(plan: Plan, target: Target) -> str:
+    """Where each source that is read comes from."""
+    lines = []
+    for source in plan.read:
+        if source.name in target.sources:
+            read = source.settings
+            about = [read.name, f"split {read.split}" if read.hub else "", read.revision]
+            place = read.hub or f"the file {Path(read.file or '').name}"
+            shown = ", ".join(part for part in about if part)
+            lines.append([source.name, place, shown, read.licence])
+    if not lines:
+        return ""
+    return "\n" + _table(["source", "read from", "of it", "licence"], lines) + "\n"
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

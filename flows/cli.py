@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import cyclopts
 from cyclopts import Parameter
@@ -44,7 +44,15 @@ Set = Annotated[tuple[str, ...], Parameter(name="--set", negative=(), consume_mu
 
 
 @app.command
-def run(recipe: str, /, *, out: Path | None = None, set_: Set = (), scale: float = 1.0) -> None:
+def run(
+    recipe: str,
+    /,
+    *,
+    out: Path | None = None,
+    set_: Set = (),
+    scale: float = 1.0,
+    offline: bool = False,
+) -> None:
     """Build a recipe's shards, reusing whatever OUT already holds.
 
     Example: shardmill run demo --scale 0.5 --set engine.sampling.temperature=0.6
@@ -58,13 +66,16 @@ def run(recipe: str, /, *, out: Path | None = None, set_: Set = (), scale: float
     set_
         Change a key of the recipe: --set generate.math.samples=500. May be given often.
     scale
-        Factor on every sample count: --scale 0.1 tries a recipe out.
+        Factor on every count of samples and rows and on every budget of tokens: --scale 0.1
+        tries a recipe out.
+    offline
+        Read each corpus and hub set of seeds from its shipped sample.
     """
     for name, value in QUIET.items():  # before anything imports Prefect, which reads them once
         os.environ.setdefault(name, value)
     from flows.plan import plan_build
 
-    plan = plan_build(recipe, out, set_, scale)
+    plan = plan_build(recipe, out, set_, scale, offline=offline)
     reused = plan.describe()
     table = None if api_url() else _reuse(plan)
     if table is not None:
@@ -76,7 +87,8 @@ def run(recipe: str, /, *, out: Path | None = None, set_: Set = (), scale: float
         plan.check_engine()
         with lock(plan.out):
             pass  # taken by another build: say so before anything is started
-        _run_flow(recipe, plan.out, set_, scale)
+        given = {"recipe": recipe, "overrides": list(set_), "scale": scale, "offline": offline}
+        _run_flow(plan.out, given)
         table = funnel(plan)
         screen.print(show_account(plan) or "")
     _summarize(plan, table)
@@ -109,11 +121,11 @@ def api_url() -> str | None:
     return get_current_settings().api.url
 
 
-def _run_flow(recipe: str, out: Path, overrides: tuple[str, ...], scale: float) -> None:
+def _run_flow(out: Path, given: dict[str, Any]) -> None:
     for name in ("NO_PROXY", "no_proxy"):  # loopback is not asked through a proxy
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
     if api_url():
-        _call_flow(recipe, out, overrides, scale)
+        _call_flow(out, given)
         return
     from flows.local_prefect import local_prefect
 
@@ -124,26 +136,20 @@ def _run_flow(recipe: str, out: Path, overrides: tuple[str, ...], scale: float) 
         import flows.build  # noqa: F401 - a second of work while the server starts
 
         server.wait()
-        _call_flow(recipe, out, overrides, scale)
+        _call_flow(out, given)
     finally:
         os.environ.pop("PREFECT_API_URL")
         server.stop()
 
 
-def _call_flow(recipe: str, out: Path, overrides: tuple[str, ...], scale: float) -> None:
+def _call_flow(out: Path, given: dict[str, Any]) -> None:
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.build import build
 
     try:
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            state = build(
-                recipe=recipe,
-                out=str(out),
-                overrides=list(overrides),
-                scale=scale,
-                return_state=True,
-            )
+            state = build(**given, out=str(out), return_state=True)
     except RuntimeError as error:
         if "API" not in str(error):
             raise

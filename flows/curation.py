@@ -167,7 +167,7 @@ class Scored:
 def _judged(plan: Plan, judge: str, key: str) -> pl.DataFrame:
     """`id` and `score` of the samples that a judge's source read: its replies name them in
     `seed_id`; of several replies on one sample the mean counts."""
-    source = next(source for source in plan.sources if source.name == judge)
+    source = next(source for source in plan.generated if source.name == judge)
     tables = []
     for part in range(source.samples.count()):
         replies = pl.DataFrame(source.samples.read(part).select(["id", "seed_id", "meta"]))

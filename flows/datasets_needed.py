@@ -1,9 +1,9 @@
 """Which hub sets a plan reads, and whether the hub gives them."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from data.hub import switched_off
+from flows.corpus_recipe import Reading
 from flows.plan import Plan
 
 PATIENCE = 5.0
@@ -12,9 +12,9 @@ PATIENCE = 5.0
 
 def hub_sets(plan: Plan) -> list[str]:
     """Ids in the order of the recipe; local folders that are laid out as hub sets are left out."""
-    named = [source.settings.seeds.hub for source in plan.sources]
-    found = dict.fromkeys(name for name in named if name and not Path(name).is_dir())
-    return list(found)
+    readings: list[Reading] = [source.settings.seeds for source in plan.generated]
+    readings += [source.settings for source in plan.read]
+    return list(dict.fromkeys(one.hub for one in readings if one.hub is not None and one.far))
 
 
 def reachable(plan: Plan) -> dict[str, str]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from filters.kernels import Bytes, Hashes, Ints, _mix, _words, utf8
 from filters.texts import body
-from flows.plan import Plan, Source
+from flows.plan import AnySource, Plan
 
 OPENING_WORDS = 5
 MIN_SAMPLES = 50
@@ -92,7 +92,7 @@ def _signatures(grams: Hashes, offsets: Ints) -> Hashes:
     return least
 
 
-def texts_of(source: Source, most: int = LOOKED_AT) -> pl.Series:
+def texts_of(source: AnySource, most: int = LOOKED_AT) -> pl.Series:
     """Texts that parsing took, `most` at most: rows stand in the order of a hash, so the first
     ones are a fair sample."""
     found = [pl.Series("body", [], dtype=pl.String)]
@@ -117,11 +117,11 @@ def openings(plan: Plan) -> list[dict[str, Any]]:
     return rows
 
 
-def _collapsed(source: Source, samples: int, share: float) -> bool:
-    return samples >= MIN_SAMPLES and share > LIMITS.get(source.kind.TAG or "", LIMIT)
+def _collapsed(source: AnySource, samples: int, share: float) -> bool:
+    return samples >= MIN_SAMPLES and share > LIMITS.get(source.tag or "", LIMIT)
 
 
-def warn_of_collapse(source: Source) -> Iterator[str]:
+def warn_of_collapse(source: AnySource) -> Iterator[str]:
     """One line where a source's samples begin too much alike."""
     texts = texts_of(source)
     phrase, share = commonest(texts)

@@ -167,7 +167,7 @@ def _recipes() -> Iterator[Check]:
     for name in list_recipes():
         try:
             plan = plan_build(name)
-            lacks = _lacks(plan.model.path) if plan.model is not None else ""
+            lacks = _lacks(plan.model.path) if plan.generated else ""
             away = [set_ for set_, state in reachable(plan).items() if state != "reachable"]
         except ShardmillError as error:
             yield Check(f"recipe {name}", "lacks", error.what, error.fix)

@@ -94,11 +94,11 @@ class Engine(Block):
     """Requests before that share counts."""
     budget: Budget = Field(default_factory=lambda: Budget.model_validate({}))
     price: Prices = Field(default_factory=lambda: Prices.model_validate({}))
-    tokens_per_second: float | None = Field(None, gt=0)
-    """Completion tokens that one GPU gives, for `shardmill plan` before anything was measured."""
     deterministic: bool = False
     """Batch-invariant kernels where the GPU has them: a reply then depends on its request."""
     timeout_seconds: float = Field(600, gt=0, le=HUGE)
+    tokens_per_second: float | None = Field(None, gt=0)
+    """Completion tokens that one GPU gives, for estimates."""
     licence: str = "unknown"
     """The licence that the model's output carries."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from data.parts import read_manifest
-from flows.plan import Plan, Source
+from flows.plan import Plan, ReadSource, Source, Target
 
 SURE = 2.58
 """Standard errors on either side of a mean: 99 % of means lie within."""
@@ -55,6 +55,8 @@ class Estimate:
     high: int
     kept: float
     basis: str
+    tokens: float
+    """Of all its kept samples, those that are there already too."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Total:
 
 def estimate(plan: Plan) -> list[Estimate]:
     kept = kept_shares(plan.out)
-    return [_estimate(plan, source, kept.get(source.name, 1.0)) for source in plan.sources]
+    return [_estimate(plan, source, kept.get(source.name, 1.0)) for source in plan.generated]
 
 
 def _estimate(plan: Plan, source: Source, kept: float) -> Estimate:
@@ -108,7 +110,44 @@ def _estimate(plan: Plan, source: Source, kept: float) -> Estimate:
         round(to_ask * high),
         kept,
         basis,
+        mean * wanted * kept,
     )
+
+
+def output_tokens(plan: Plan, estimates: list[Estimate]) -> dict[str, int | None]:
+    """Training tokens of each output as its mix takes them; None where a corpus says neither
+    by its samples nor by `expect` how large it is."""
+    there: dict[str, float | None] = {one.source: one.tokens for one in estimates}
+    there |= {corpus.name: _corpus_tokens(plan.out, corpus) for corpus in plan.read}
+    return {target.name: _mixed(target, there) for target in plan.targets}
+
+
+def _mixed(target: Target, there: dict[str, float | None]) -> int | None:
+    fixed, shares = 0.0, 0.0
+    for name in target.sources:
+        mix = target.settings.mix.get(name)
+        size = there[name]
+        if mix is not None and mix.tokens is not None:
+            fixed += mix.tokens
+        elif mix is not None and mix.share is not None:
+            shares += mix.share
+        elif size is None:
+            return None
+        else:
+            fixed += size * (1.0 if mix is None or mix.repeat is None else mix.repeat)
+    return round(fixed / (1 - shares)) if shares < 1 else None
+
+
+def _corpus_tokens(out: Path, corpus: ReadSource) -> float | None:
+    if corpus.samples.done:
+        files = sorted(corpus.samples.folder.glob("part-*.parquet"))
+        counted = pl.scan_parquet(files).select(pl.col("tokens").cast(pl.Int64).sum()).collect()
+        return float(counted.item()) * kept_shares(out).get(corpus.name, 1.0)
+    expect, limit = corpus.settings.expect, corpus.settings.limit
+    if expect.tokens is None:
+        return None
+    share = min(1.0, limit / expect.rows) if limit and expect.rows else 1.0
+    return expect.tokens * share
 
 
 def observe(out: Path, source: Source) -> Observed | None:

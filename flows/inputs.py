@@ -14,14 +14,16 @@ from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from data import ROOT
 from data.errors import RecipeError
+from flows.corpus_recipe import Reading
 from flows.draws import Draw
 from flows.recipe import Generate, make_knobs
 from prompts import TaskKind
 
+R = TypeVar("R", bound=Reading)
 CROSS = "cross"
 FINEST = 10**9
 """Shares are whole numbers of this many at most."""
@@ -132,17 +134,24 @@ def _whole(shares: list[int | float]) -> tuple[int, ...]:
 def anchored(source: Generate, path: Path, place: str) -> Generate:
     """The source with the paths of its seeds and words made absolute. Raises RecipeError where
     one does not exist."""
-    seeds, vary = source.seeds, copy.deepcopy(source.vary)
-    if seeds.file is not None:
-        where = f"{path}, {place}.seeds.file"
-        seeds = seeds.model_copy(update={"file": find_input(seeds.file, path, where)})
-    elif seeds.hub is not None:
-        folders = [base / seeds.hub for base in (path.resolve().parent, Path.cwd())]
-        found = next((str(folder.resolve()) for folder in folders if folder.is_dir()), seeds.hub)
-        seeds = seeds.model_copy(update={"hub": found})
+    vary = copy.deepcopy(source.vary)
+    seeds = anchored_rows(source.seeds, path, f"{place}.seeds")
     for choices in _word_files(vary):
         choices["file"] = find_input(choices["file"], path, f"{path}, {place}.vary")
     return source.model_copy(update={"seeds": seeds, "vary": vary})
+
+
+def anchored_rows(rows: R, path: Path, place: str) -> R:
+    """The seeds or the corpus with its path made absolute. Raises RecipeError where a file does
+    not exist."""
+    if rows.file is not None:
+        found = find_input(rows.file, path, f"{path}, {place}.file")
+        return rows.model_copy(update={"file": found})
+    if rows.hub is None:
+        return rows
+    folders = [base / rows.hub for base in (path.resolve().parent, Path.cwd())]
+    there = next((str(folder.resolve()) for folder in folders if folder.is_dir()), rows.hub)
+    return rows.model_copy(update={"hub": there})
 
 
 def find_input(name: str, recipe: Path, where: str) -> str:
@@ -154,7 +163,7 @@ def find_input(name: str, recipe: Path, where: str) -> str:
             if set(name) & set("*?[") and glob.glob(str(base / name), recursive=True):
                 return str(base / name)
     raise RecipeError(
-        f"the seed file {name} does not exist",
+        f"the file {name} does not exist",
         where=where,
         fix="give its path from the recipe, from here or from the project's root",
     )

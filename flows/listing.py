@@ -24,7 +24,9 @@ def _recipes() -> Lines:
         path = SHIPPED / f"{name}.yaml"
         head = path.read_text().partition("\n")[0].removeprefix("#").strip()
         data = yaml.safe_load(path.read_text())
-        lines.append((name, f"{head} [{', '.join(data['generate'])}]"))
+        lines.append(
+            (name, f"{head} [{', '.join([*data.get('generate', {}), *data.get('corpora', {})])}]")
+        )
     return lines
 
 

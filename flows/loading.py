@@ -13,13 +13,16 @@ from pydantic import ValidationError
 from data.errors import RecipeError, nearest
 from data.templates import SUFFIXES, load_template
 from filters import load_filter
+from flows.corpus_recipe import Reading
 from flows.engine_recipe import HUGE
 from flows.filter_knobs import anchored_step, check_scores
-from flows.inputs import anchored, check_draws
+from flows.inputs import anchored, anchored_rows, check_draws
 from flows.recipe import NAME, CurationStep, Recipe, make_knobs
 from flows.rendering import anchor_output, scale_output
 from prompts import load_kind
 
+MOST_SOURCES = 256
+"""A shard's source_ids are bytes."""
 SHIPPED = Path(__file__).with_name("recipes")
 
 
@@ -54,8 +57,11 @@ def find_recipe(name: str) -> Path:
     )
 
 
-def load_recipe(name: str, overrides: Sequence[str] = (), scale: float = 1.0) -> Recipe:
-    """Read, override, validate and resolve; file paths in it become absolute.
+def load_recipe(
+    name: str, overrides: Sequence[str] = (), scale: float = 1.0, *, offline: bool = False
+) -> Recipe:
+    """Read, override, validate and resolve; file paths in it become absolute. `offline` puts
+    shipped samples in the place of hub sets.
 
     Raises RecipeError with the file and line of what is wrong.
     """
@@ -86,9 +92,11 @@ def load_recipe(name: str, overrides: Sequence[str] = (), scale: float = 1.0) ->
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
         raise _explain(error, data, where) from None
+    if offline:
+        recipe = _offline(recipe, where)
     recipe = _anchored(recipe, path)
     _check(recipe, where)
-    return _scaled(recipe, scale)
+    return _scaled(recipe, scale, offline=offline)
 
 
 def _override(data: dict[str, Any], override: str) -> tuple[str | int, ...]:
@@ -161,7 +169,8 @@ def _known(place: Sequence[str | int]) -> list[str]:
     """The keys that the model at `place` has."""
     model: Any = Recipe
     for key in place:
-        found = model.model_fields.get(str(key)) if hasattr(model, "model_fields") else None
+        fields = getattr(model, "model_fields", {})
+        found = fields.get(str(key)) or fields.get(f"{key}_")
         kind = found.annotation if found else model
         inner = [arg for arg in getattr(kind, "__args__", ()) if hasattr(arg, "model_fields")]
         model = inner[0] if inner else kind
@@ -171,8 +180,21 @@ def _known(place: Sequence[str | int]) -> list[str]:
 
 def _check(recipe: Recipe, where: Any) -> None:
     """What the models alone cannot tell: kinds, filters, templates, knobs, sources."""
+    if not recipe.names:
+        raise RecipeError("nothing to build from", where=where(()), fix="add generate or corpora")
+    if recipe.generate:
+        with _at(where(())):
+            _ = recipe.engine
+    if len(recipe.names) > MOST_SOURCES:
+        raise RecipeError(f"has more than {MOST_SOURCES} sources", where=where(()))
+    for name in recipe.corpora:
+        place: tuple[str | int, ...] = ("corpora", name)
+        if not re.fullmatch(NAME, name):
+            raise RecipeError(f"corpus name {name!r} must match {NAME}", where=where(place))
+        if name in recipe.generate:
+            raise RecipeError(f"{name!r} is generated and a corpus", where=where(place))
     for name, source in recipe.generate.items():
-        place: tuple[str | int, ...] = ("generate", name)
+        place = ("generate", name)
         if not re.fullmatch(NAME, name):
             raise RecipeError(f"source name {name!r} must match {NAME}", where=where(place))
         with _at(where((*place, "kind"))):
@@ -200,6 +222,7 @@ def _check(recipe: Recipe, where: Any) -> None:
 
 def _check_mix(recipe: Recipe, name: str, where: Any) -> None:
     trained = [key for key, source in recipe.generate.items() if load_kind(source.kind).TRAINS]
+    trained += recipe.corpora
     if not trained:
         raise RecipeError("no source but judges to train on", where=where(("outputs", name)))
     for source in recipe.outputs[name].mix:
@@ -211,7 +234,8 @@ def _check_mix(recipe: Recipe, name: str, where: Any) -> None:
 
 def _check_scope(recipe: Recipe, step: CurationStep) -> None:
     kinds = (load_kind(source.kind) for source in recipe.generate.values())
-    known = {*recipe.generate, *(kind.TAG for kind in kinds if kind.TAG)}
+    tags = [*(kind.TAG for kind in kinds), *(corpus.tag for corpus in recipe.corpora.values())]
+    known = {*recipe.names, *(tag for tag in tags if tag)}
     for name in (*step.only, *step.except_):
         if name not in known:
             raise RecipeError(
@@ -220,12 +244,14 @@ def _check_scope(recipe: Recipe, step: CurationStep) -> None:
 
 
 def _check_chain(recipe: Recipe, name: str) -> None:
-    """Follow `seeds: {from: ...}` to a file."""
+    """Follow `seeds: {from: ...}` to a file or a corpus."""
     seen = [name]
     while (before := recipe.generate[seen[-1]].seeds.from_) is not None:
+        if before in recipe.corpora:
+            return
         if before not in recipe.generate:
             raise RecipeError(
-                f"seeds come from no source: {before!r}", fix=nearest(before, recipe.generate)
+                f"seeds come from no source: {before!r}", fix=nearest(before, recipe.names)
             )
         if before in seen:
             raise RecipeError(f"seeds come from each other: {' < '.join([*seen, before])}")
@@ -246,22 +272,53 @@ class _at:
             raise RecipeError(error.what, where=self._where, fix=error.fix) from None
 
 
+def _offline(recipe: Recipe, where: Any) -> Recipe:
+    """Raises RecipeError for a hub set without a sample."""
+    generate, corpora = dict(recipe.generate), dict(recipe.corpora)
+    for name, source in recipe.generate.items():
+        _check_sample(source.seeds, where(("generate", name, "seeds")))
+        generate[name] = source.model_copy(update={"seeds": source.seeds.offline()})
+    for name, corpus in recipe.corpora.items():
+        _check_sample(corpus, where(("corpora", name)))
+        corpora[name] = corpus.offline()
+    return recipe.model_copy(update={"generate": generate, "corpora": corpora})
+
+
+def _check_sample(settings: Reading, where: str) -> None:
+    if settings.far and settings.sample is None:
+        raise RecipeError(
+            f"the hub set {settings.hub} has no sample to read with --offline",
+            where=where,
+            fix="give one: sample: FILE",
+        )
+
+
 def _anchored(recipe: Recipe, path: Path) -> Recipe:
     """Seed files beside the recipe, in the current folder or in the project, made absolute."""
     generate = dict(recipe.generate)
     for name, source in recipe.generate.items():
         generate[name] = anchored(source, path, f"generate.{name}")
+    corpora = {
+        name: anchored_rows(corpus, path, f"corpora.{name}")
+        for name, corpus in recipe.corpora.items()
+    }
     curate = tuple(anchored_step(step, path, n) for n, step in enumerate(recipe.curate))
     outputs = {name: anchor_output(output, path) for name, output in recipe.outputs.items()}
-    return recipe.model_copy(update={"generate": generate, "curate": curate, "outputs": outputs})
+    changed = {"generate": generate, "corpora": corpora, "curate": curate, "outputs": outputs}
+    return recipe.model_copy(update=changed)
 
 
-def _scaled(recipe: Recipe, scale: float) -> Recipe:
+def _scaled(recipe: Recipe, scale: float, *, offline: bool) -> Recipe:
     if not 0 < scale <= HUGE:
         raise RecipeError(f"--scale {scale} is not above 0 and finite")
     generate = {
         name: source.model_copy(update={"samples": max(1, round(source.samples * scale))})
         for name, source in recipe.generate.items()
     }
-    outputs = {name: scale_output(output, scale) for name, output in recipe.outputs.items()}
-    return recipe.model_copy(update={"generate": generate, "outputs": outputs})
+    corpora = {name: corpus.scaled(scale) for name, corpus in recipe.corpora.items()}
+    outputs = {
+        name: scale_output(output, scale, offline=offline)
+        for name, output in recipe.outputs.items()
+    }
+    changed = {"generate": generate, "corpora": corpora, "outputs": outputs}
+    return recipe.model_copy(update=changed)

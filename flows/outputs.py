@@ -1,7 +1,7 @@
 """The stages of an output: kept samples to tokens, tokens to packed shards."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +160,18 @@ def pack(plan: Plan, target: Target, run: Runner = run_parts) -> None:
         )
 
     run(target.shards.name, work, [0])
+
+
+def shortfalls(target: Target) -> Iterator[str]:
+    """A line for each source that has fewer tokens than the mix asks for and is capped."""
+    for name, given in (target.shards.manifest or {}).get("mix", {}).items():
+        mix = target.settings.mix.get(name)
+        if mix is None or mix.tokens is None or given["available"] * mix.max_repeat >= mix.tokens:
+            continue
+        yield (
+            f"{target.name}: {name} has {given['available']:,} training tokens of the "
+            f"{mix.tokens:,} that the mix asks for; all are taken"
+        )
 
 
 def leftovers(plan: Plan) -> list[Path]:

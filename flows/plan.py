@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from data.errors import RecipeError
+from data.mapping import read_source
 from data.parts import Stage
 from data.schema import fingerprint
 from data.sources import identify
 from data.templates import template_source
 from filters import Judge, filter_source, load_filter
+from flows.corpus_recipe import Corpus, Reading
 from flows.engine_recipe import Sampling
 from flows.inputs import read_draws
 from flows.loading import load_recipe
@@ -41,6 +44,35 @@ class Source:
     def stages(self) -> list[Stage]:
         return [self.seeds, self.prompts, self.completions, self.samples]
 
+    @property
+    def tag(self) -> str | None:
+        return self.kind.TAG
+
+    @property
+    def trains(self) -> bool:
+        return self.kind.TRAINS
+
+
+@dataclass(frozen=True)
+class ReadSource:
+    """One entry of `corpora`: its settings and its stage."""
+
+    name: str
+    settings: Corpus
+    samples: Stage
+    trains: bool = True
+
+    @property
+    def stages(self) -> list[Stage]:
+        return [self.samples]
+
+    @property
+    def tag(self) -> str | None:
+        return self.settings.tag
+
+
+AnySource = Source | ReadSource
+
 
 @dataclass(frozen=True)
 class Step:
@@ -66,14 +98,28 @@ class Target:
 class Plan:
     recipe: Recipe
     out: Path
-    model: Model
-    sources: tuple[Source, ...]
+    served: Model | None
+    """None where nothing is generated."""
+    generated: tuple[Source, ...]
+    read: tuple[ReadSource, ...]
     steps: tuple[Step, ...]
     targets: tuple[Target, ...]
+
+    @property
+    def sources(self) -> tuple[AnySource, ...]:
+        return (*self.generated, *self.read)
+
+    @property
+    def model(self) -> Model:
+        """Raises RecipeError where the recipe names none."""
+        if self.served is None:
+            raise RecipeError("engine is missing", fix="name the model that generates")
+        return self.served
 
     def stages(self) -> Iterator[Stage]:
         """Each stage once, in the order of a build."""
         groups = [
+            [source.samples for source in self.read],
             *([stage for source in level for stage in source.stages] for level in self.levels),
             [step.verdicts for step in self.steps],
             *([target.tokens, target.shards] for target in self.targets),
@@ -90,19 +136,21 @@ class Plan:
 
     def check_engine(self) -> None:
         """Raises EngineError where a server would have to be launched and cannot be."""
-        launch = self.recipe.engine.launches
-        if launch and not all(source.completions.done for source in self.sources):
+        if all(source.completions.done for source in self.generated):
+            return
+        if launch := self.recipe.engine.launches:
             engine_python(launch.python)
 
     @property
     def levels(self) -> list[list[Source]]:
-        """Sources in the order of their seeds: each level needs only those before it."""
+        """Generated sources in the order of their seeds: each level needs only those before it
+        and what is read."""
         levels: list[list[Source]] = []
-        placed: set[str] = set()
+        placed = {source.name for source in self.read}
         while len(placed) < len(self.sources):
             level = [
                 source
-                for source in self.sources
+                for source in self.generated
                 if source.name not in placed
                 and (source.settings.seeds.from_ is None or source.settings.seeds.from_ in placed)
             ]
@@ -116,28 +164,47 @@ class Plan:
 
 
 def plan_build(
-    name: str, out: str | Path | None = None, overrides: Sequence[str] = (), scale: float = 1.0
+    name: str,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    scale: float = 1.0,
+    *,
+    offline: bool = False,
 ) -> Plan:
     """The plan of a shipped recipe or a recipe file; `out` is runs/<name> where left out."""
-    recipe = load_recipe(name, overrides, scale)
+    recipe = load_recipe(name, overrides, scale, offline=offline)
     return make_plan(recipe, Path(out or Path("runs") / recipe.name))
 
 
 def make_plan(recipe: Recipe, out: Path) -> Plan:
     """Raises RecipeError for a tokenizer or a model that cannot be found."""
-    model = resolve(recipe.engine.model, recipe.engine.revision)
-    made: dict[str, Source] = {}
-    while len(made) < len(recipe.generate):
+    model = None
+    if recipe.generate:
+        model = resolve(recipe.engine.model, recipe.engine.revision)
+    read = tuple(
+        _read_source(recipe, name, settings, out) for name, settings in recipe.corpora.items()
+    )
+    made: dict[str, AnySource] = {source.name: source for source in read}
+    while model is not None and len(made) < len(recipe.names):
         for name, settings in recipe.generate.items():
             if name not in made and (settings.seeds.from_ is None or settings.seeds.from_ in made):
                 made[name] = _source(recipe, name, out, model, made)
-    sources = tuple(made[name] for name in recipe.generate)
+    sources = tuple(made[name] for name in recipe.names)
+    generated = tuple(source for source in sources if isinstance(source, Source))
     steps = tuple(_steps(recipe, out, sources))
     targets = tuple(_target(recipe, name, out, sources, steps) for name in recipe.outputs)
-    return Plan(recipe, out, model, sources, steps, targets)
+    return Plan(recipe, out, model, generated, read, steps, targets)
 
 
-def _source(recipe: Recipe, name: str, out: Path, model: Model, made: dict[str, Source]) -> Source:
+def _read_source(recipe: Recipe, name: str, settings: Corpus, out: Path) -> ReadSource:
+    how = settings.identity() | _place(settings)
+    how |= {"code": read_source(), "part_rows": recipe.part_rows}
+    return ReadSource(name, settings, Stage(out, f"samples.{name}", how))
+
+
+def _source(
+    recipe: Recipe, name: str, out: Path, model: Model, made: dict[str, AnySource]
+) -> Source:
     settings = recipe.generate[name]
     changes = settings.sampling.model_dump(exclude_none=True)
     sampling = recipe.engine.sampling.model_copy(update=changes)
@@ -180,26 +247,32 @@ def _source(recipe: Recipe, name: str, out: Path, model: Model, made: dict[str, 
     return Source(name, settings, kind, sampling, seeds, prompts, completions, samples)
 
 
-def _seeds(settings: Seeds, name: str, out: Path, made: dict[str, Source]) -> Stage:
-    """Sources that read the same rows share the stage. A hub set is what its name and revision
-    say: no build asks the hub whether it has changed."""
+def _seeds(settings: Seeds, name: str, out: Path, made: dict[str, AnySource]) -> Stage:
+    """Sources that read the same rows share the stage."""
     how: dict[str, Any] = {
         key: value
-        for key, value in settings.model_dump(exclude_defaults=True).items()
-        if key not in ("file", "from_")
+        for key, value in settings.model_dump(mode="json", exclude_defaults=True).items()
+        if key not in ("file", "from_", "sample")
     }
     if settings.from_ is not None:
         before = made[settings.from_]
-        how |= {"from": before.name}
-        return Stage(out, f"seeds.{name}", how, [before.prompts, before.samples])
+        reads = [before.prompts] if isinstance(before, Source) else []
+        return Stage(out, f"seeds.{name}", how | {"from": before.name}, [*reads, before.samples])
     place = settings.file or settings.hub or ""
-    if settings.file is not None or Path(place).is_dir():
-        how |= {"hub": bool(settings.hub), "files": identify(place)}
     title = re.sub(r"[^\w-]+", "-", Path(place).stem).strip("-") or "files"
-    return Stage(out, f"seeds.{title}", how)
+    return Stage(out, f"seeds.{title}", how | _place(settings))
 
 
-def _steps(recipe: Recipe, out: Path, sources: tuple[Source, ...]) -> Iterator[Step]:
+def _place(settings: Reading) -> dict[str, Any]:
+    """What the rows are. A hub set is what its name and revision say: no build asks the hub
+    whether it has changed."""
+    place = settings.file or settings.hub or ""
+    if settings.file is None and not Path(place).is_dir():
+        return {}
+    return {"hub": bool(settings.hub), "files": identify(place)}
+
+
+def _steps(recipe: Recipe, out: Path, sources: tuple[AnySource, ...]) -> Iterator[Step]:
     """Each step reads the verdicts before it: a sample gets one verdict, the first."""
     reads = [source.samples for source in sources]
     for number, entry in enumerate(recipe.curate, 1):
@@ -222,13 +295,13 @@ def _steps(recipe: Recipe, out: Path, sources: tuple[Source, ...]) -> Iterator[S
 
 
 def _target(
-    recipe: Recipe, name: str, out: Path, sources: tuple[Source, ...], steps: tuple[Step, ...]
+    recipe: Recipe, name: str, out: Path, sources: tuple[AnySource, ...], steps: tuple[Step, ...]
 ) -> Target:
     settings = recipe.outputs[name]
     chosen = tuple(
         source.name
         for source in sources
-        if (source.name in settings.mix if settings.mix else source.kind.TRAINS)
+        if (source.name in settings.mix if settings.mix else source.trains)
     )
     style = resolve_output(name, settings)
     tokenizer = style.tokenizer
@@ -258,7 +331,7 @@ def _target(
             "too_long": settings.render.too_long,
             "loss": "assistant" if style.style.masked else "all",
             "recipe": recipe.name,
-            "model": recipe.engine.model,
+            **({"model": recipe.engine.model} if recipe.generate else {}),
             "template": template,
             "tokenizer_name": settings.tokenizer,
         },

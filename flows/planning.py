@@ -60,18 +60,19 @@ def plan(
         Print one JSON object.
     """
     from flows.datasets_needed import reachable
-    from flows.estimates import estimate, total
+    from flows.estimates import estimate, output_tokens, total
     from flows.plan import plan_build
     from flows.reasons import stage_states
 
     if pilot < 0:
         raise RecipeError("--pilot must not be negative")
-    made = plan_build(recipe, out, set_, scale)
+    made = plan_build(recipe, out, set_, scale, offline=offline)
     if pilot:
         _run_pilot(recipe, out, set_, scale, offline, pilot)
     states = stage_states(made)
     estimates = estimate(made)
-    whole = total(made, estimates, _gpus(made))
+    whole = total(made, estimates, _gpus(made)) if estimates else None
+    outputs = output_tokens(made, estimates)
     truth = _truth(made)
     sets = reachable(made)
     if json_:
@@ -80,17 +81,21 @@ def plan(
             "out": str(made.out),
             "stages": [{**asdict(state), "folder": str(state.folder)} for state in states],
             "sources": [asdict(one) for one in estimates],
-            "total": asdict(whole),
+            "total": asdict(whole) if whole else None,
+            "outputs": outputs,
             "truth": truth,
             "datasets": sets,
         }
         print(json.dumps(content, indent=1))  # noqa: T201 - for machines
         return
     screen.print(_stage_table(states))
-    if estimates:
+    if whole is not None:
         screen.print(_source_table(estimates))
         for line in _total_lines(whole):
             screen.print(line, markup=False)
+    for name, tokens in outputs.items():
+        size = "unknown: a corpus does not say what to expect" if tokens is None else f"{tokens:,}"
+        screen.print(f"output {name}, training tokens: {size}", markup=False)
     for name, state in sets.items():
         screen.print(f"needs {name}: {state}", markup=False)
     if truth:
@@ -100,7 +105,7 @@ def plan(
 def _gpus(made: "Plan") -> int:
     from inference.supervisor import visible_gpus
 
-    launch = made.recipe.engine.launches if made.sources else None
+    launch = made.recipe.engine.launches if made.generated else None
     if launch is None or launch.gpus == "cpu":
         return 0
     return len(visible_gpus()) if launch.gpus == "auto" else len(launch.gpus)
@@ -115,7 +120,7 @@ def _run_pilot(
     from flows.plan import make_plan, plan_build
     from flows.progress import Progress
 
-    whole = plan_build(recipe, out, set_, scale)
+    whole = plan_build(recipe, out, set_, scale, offline=offline)
     few = {
         name: source.model_copy(update={"samples": min(rows, source.samples)})
         for name, source in whole.recipe.generate.items()
@@ -186,7 +191,7 @@ def _truth(made: "Plan") -> dict[str, dict[str, Any]]:
     path = made.out / "estimate.json"
     stored = json.loads(path.read_bytes()) if path.is_file() else {}
     found = {}
-    for source in made.sources:
+    for source in made.generated:
         account = (source.completions.manifest or {}).get("account", {})
         if source.name in stored and account.get("requests"):
             before = stored[source.name]

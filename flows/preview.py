@@ -86,7 +86,7 @@ def preview(
     recipe = _recipe(kind, seeds, n, knob, endpoint, model)
     with tempfile.TemporaryDirectory(prefix="shardmill-") as folder:
         plan = make_plan(recipe, Path(folder))
-        (source,) = plan.sources
+        (source,) = plan.generated
         read_seeds(source)
         _flag_missing(source)
         render_prompts(source, recipe.seed, recipe.part_rows)

@@ -14,26 +14,19 @@ from pydantic import (
 from data.errors import RecipeError, nearest
 from data.mixing import Amount
 from data.tokenization import WORDS
+from flows.corpus_recipe import Corpus, Reading
 from flows.engine_recipe import HUGE, Block, Engine, SamplingChange
 
 T = TypeVar("T", bound=BaseModel)
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 
-class Seeds(Block):
+class Seeds(Reading):
     """Where a source's seeds come from: a file, a hub set, or another source of the recipe."""
 
-    file: str | None = None
-    """JSON (Lines), CSV, Parquet, Arrow or text, .gz or .zst too; a folder of them; a glob."""
-    hub: str | None = None
-    """A dataset of the hub, or a folder laid out as one, read as a stream."""
     from_: str | None = Field(None, alias="from")
-    """What that source kept: its seeds' columns, `text` and `from_id`."""
-    name: str | None = None
-    """The hub set's configuration."""
-    split: str = "train"
-    revision: str | None = None
-    """The hub set's commit or tag; without it a set that changes is not read again."""
+    """What that source kept: its seeds' columns, `text` and `from_id`; of a corpus its samples'
+    columns."""
     as_: Literal["rows", "lines", "documents", "outline"] | None = Field(None, alias="as")
     """A seed is a row (of a text file a line, of a folder's text files each), or, of an outline,
     a unit; the suffix says where this does not."""
@@ -42,17 +35,13 @@ class Seeds(Block):
     given, no other column is read."""
     first: int | dict[str, int] | None = None
     """Characters to keep of `text`, or of each column named, cut between words."""
-    limit: int | None = Field(None, ge=1)
-    """Rows to read at most."""
-    bad_rows: Literal["stop", "skip"] = "stop"
-    """A row that cannot be read or lacks what the kind needs stops the build, or is counted."""
 
     @model_validator(mode="after")
     def _one(self) -> "Seeds":
         if sum(place is not None for place in (self.file, self.hub, self.from_)) != 1:
             raise ValueError("name either a file or a hub set or, with from, another source")
-        if self.hub is None and (self.name or self.revision or "split" in self.model_fields_set):
-            raise ValueError("name, split and revision belong to a hub set")
+        if self.from_ is not None and self.sample is not None:
+            raise ValueError("sample belongs to a file or a hub set")
         if any(size < 1 for size in self.cuts.values()):
             raise ValueError("first must be above 0")
         return self
@@ -80,9 +69,9 @@ class Generate(Block):
     """What becomes of a reply that is cut at max_tokens."""
     continuations: int = Field(2, ge=1)
     """How often `continue` asks for more of one reply."""
-    expect_tokens: float | None = Field(None, gt=0)
-    """Mean completion tokens of a sample, for `shardmill plan` before anything was generated."""
     sampling: SamplingChange = Field(default_factory=lambda: SamplingChange.model_validate({}))
+    expect_tokens: float | None = Field(None, gt=0)
+    """Completion tokens of a sample on average, for estimates."""
 
 
 class CurationStep(Block):
@@ -172,8 +161,10 @@ class Output(Block):
 class Recipe(Block):
     name: str = Field(pattern=NAME)
     seed: int = Field(0, ge=0, lt=2**63)
-    engine: Engine
-    generate: dict[str, Generate] = Field(min_length=1, max_length=256)
+    engine_: Engine | None = Field(None, alias="engine")
+    """May be left out where nothing is generated."""
+    generate: dict[str, Generate] = Field(default_factory=dict)
+    corpora: dict[str, Corpus] = Field(default_factory=dict)
     curate: tuple[CurationStep, ...] = ()
     outputs: dict[str, Output] = Field(min_length=1)
     part_rows: int = Field(1000, ge=1, le=HUGE)
@@ -186,6 +177,18 @@ class Recipe(Block):
         if isinstance(data, dict) and isinstance(data.get("curate"), list):
             data = {**data, "curate": [_step(entry) for entry in data["curate"]]}
         return data
+
+    @property
+    def engine(self) -> Engine:
+        """Raises RecipeError where the recipe has none."""
+        if self.engine_ is None:
+            raise RecipeError("engine is missing", fix="name the model that generates")
+        return self.engine_
+
+    @property
+    def names(self) -> list[str]:
+        """All sources, generated ones first."""
+        return [*self.generate, *self.corpora]
 
 
 def _step(entry: Any) -> Any:

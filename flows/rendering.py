@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data import ROOT
 from data.errors import RecipeError
@@ -85,12 +86,13 @@ def anchor_output(output: Output, path: Path) -> Output:
     return output.model_copy(update={"render": render, "tokenizer": tokenizer})
 
 
-def scale_output(output: Output, scale: float) -> Output:
-    """Token budgets of the mix times `scale`."""
-    mix = {
-        source: amount.model_copy(
-            update={"tokens": amount.tokens and max(1, round(amount.tokens * scale))}
-        )
-        for source, amount in output.mix.items()
-    }
+def scale_output(output: Output, scale: float, *, offline: bool) -> Output:
+    """Token budgets of the mix times `scale`; where samples stand for the corpora, what cannot be
+    met is capped."""
+    mix = {}
+    for source, amount in output.mix.items():
+        change: dict[str, Any] = {"cap": True} if offline and amount.amount.unit != "repeat" else {}
+        if amount.tokens is not None:
+            change["tokens"] = max(1, round(amount.tokens * scale))
+        mix[source] = amount.model_copy(update=change)
     return output.model_copy(update={"mix": mix})

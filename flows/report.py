@@ -11,13 +11,14 @@ from data.parts import write_if_changed
 from filters import Cleaner
 from flows.card import card
 from flows.diversity import openings
-from flows.plan import Plan
+from flows.plan import Plan, Source
 from flows.prompting import DUPLICATE, duplicates
 from flows.rendering import resolve_output
 from flows.stages import sample_parts
 
 PROMPTS = "prompts"
 PARSE = "parse"
+READ = "read"
 
 
 def funnel(plan: Plan) -> pl.DataFrame:
@@ -32,7 +33,8 @@ def funnel(plan: Plan) -> pl.DataFrame:
         samples = pl.DataFrame(source.samples.read(part).select(["id", "source", "tag", "tokens"]))
         tables.append(samples.with_columns(stage=pl.lit("asked"), rows=pl.lit(1)))
         left = samples
-        steps = [(PARSE, source.samples.read(part, "verdicts"), None)]
+        first = PARSE if isinstance(source, Source) else READ
+        steps = [(first, source.samples.read(part, "verdicts"), None)]
         for number, step in enumerate(plan.steps):
             cleaner = isinstance(step.judge, Cleaner)
             changes = step.verdicts.read(index, "changes") if cleaner else None
@@ -57,7 +59,7 @@ def funnel(plan: Plan) -> pl.DataFrame:
     table = pl.concat([table, _never_asked(plan, table)])
     table = table.group_by(named).agg(pl.col("rows", "tokens").sum())
     _check_sums(table)
-    order = {"asked": -1, PROMPTS: 0, PARSE: 1, "kept": 99_999}
+    order = {"asked": -1, PROMPTS: 0, READ: 1, PARSE: 1, "kept": 99_999}
     order |= {_label(plan, n): 2 + n for n in range(len(plan.steps))}
     sources = {source.name: n for n, source in enumerate(plan.sources)}
     return table.sort(
@@ -71,8 +73,8 @@ def funnel(plan: Plan) -> pl.DataFrame:
 def _never_asked(plan: Plan, table: pl.DataFrame) -> pl.DataFrame:
     """Prompts that were left out as duplicates: `asked` means asked for by the recipe."""
     rows = [
-        (source.name, source.kind.TAG, *left_out, lost, 0)
-        for source in plan.sources
+        (source.name, source.tag, *left_out, lost, 0)
+        for source in plan.generated
         if (lost := duplicates(source))
         for left_out in (("asked", None, None), (PROMPTS, PROMPTS, DUPLICATE))
     ]
@@ -129,7 +131,7 @@ def show(table: pl.DataFrame) -> Table:
 def account(plan: Plan) -> list[dict[str, Any]]:
     """What each source's generation cost in the run that completed it, and in all runs."""
     rows = []
-    for source in plan.sources:
+    for source in plan.generated:
         facts = dict((source.completions.manifest or {}).get("account", {}))
         sums = facts.pop("all_runs", {})
         if facts.get("requests"):
@@ -154,7 +156,13 @@ def show_account(plan: Plan) -> Table | None:
 def funnel_lines(table: pl.DataFrame, sources: list[str]) -> list[list[str]]:
     lines = []
     steps = table.select("stage", "reason").unique(maintain_order=True).rows()
-    places = {"asked": (-2, ""), PROMPTS: (-1, ""), PARSE: (0, ""), "kept": (1000, "")}
+    places = {
+        "asked": (-2, ""),
+        PROMPTS: (-1, ""),
+        READ: (0, ""),
+        PARSE: (0, ""),
+        "kept": (1000, ""),
+    }
     steps.sort(key=lambda s: (places.get(s[0]) or (int(s[0].partition(" ")[0]), ""), s[1] or ""))
     for stage, reason in steps:
         here = table.filter(pl.col("stage").eq_missing(stage) & pl.col("reason").eq_missing(reason))

@@ -14,8 +14,9 @@ from data.errors import SourceError
 from data.hub import read_hub
 from data.outlines import read_outline, walk
 from data.parts import PART
-from data.rows import Row, cut, encode, pick, read_json
+from data.rows import Row, cut, encode, matches, pick, read_json
 from data.sources import Found, find_files, read_files
+from flows.corpora import corpus_rows
 from flows.plan import Source
 from flows.recipe import Seeds
 from flows.stages import Runner, run_parts
@@ -87,9 +88,14 @@ def _rows(source: Source) -> Iterator[tuple[str, str | SourceError]]:
 def _shaped(source: Source) -> Iterator[Found]:
     """The rows as they are, or the units of the outlines that they hold."""
     outline = source.settings.seeds.as_ == "outline"
-    for number, (at, row) in enumerate(_raw(source)):
-        if number == source.settings.seeds.limit:
+    settings, taken = source.settings.seeds, 0
+    wheres = {"where": {}, "where_not": {}, **settings.wheres}
+    for at, row in _raw(source):
+        if taken == settings.limit:
             return
+        if not isinstance(row, SourceError) and not matches(row, **wheres):
+            continue
+        taken += 1
         if isinstance(row, SourceError) or not outline:
             yield at, row
             continue
@@ -119,7 +125,11 @@ def _raw(source: Source) -> Iterator[Found]:
 def _kept(source: Source) -> Iterator[Found]:
     """What an earlier generation kept: its seed's columns, `text`, `messages` of a conversation,
     and `from_id`, the sample's id."""
-    prompts, samples = source.seeds.inputs
+    *before, samples = source.seeds.inputs
+    if not before:
+        yield from corpus_rows(samples)
+        return
+    (prompts,) = before
     for part in range(samples.count()):
         refused = set(samples.read(part, "verdicts")["id"].to_pylist())
         seeds = prompts.read(part)["seed"].to_pylist()

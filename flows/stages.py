@@ -11,7 +11,7 @@ import polars as pl
 
 from data.parts import Stage
 from filters import Cleaner
-from flows.plan import Plan, Source
+from flows.plan import AnySource, Plan
 
 Work = Callable[[int], None]
 Runner = Callable[[str, Work, Sequence[int]], None]
@@ -24,7 +24,7 @@ def run_parts(name: str, work: Work, indices: Sequence[int]) -> None:
         work(index)
 
 
-def sample_parts(plan: Plan) -> list[tuple[Source, int]]:
+def sample_parts(plan: Plan) -> list[tuple[AnySource, int]]:
     """All sample parts of a build in their order: verdict part n speaks of the n-th."""
     return [(source, part) for source in plan.sources for part in range(source.samples.count())]
 

@@ -42,7 +42,7 @@ def parts(plan: Plan) -> dict[str, str]:
     """sha256 of every completion and sample part and of the shards, not of manifests, which
     also hold times."""
     found = digests(plan.out / "shards")
-    for source in plan.sources:
+    for source in plan.generated:
         for stage in (source.completions, source.samples):
             found |= {f"{stage.name}/{k}": v for k, v in digests(stage.folder).items()}
     return {name: value for name, value in found.items() if not name.endswith("manifest.json")}

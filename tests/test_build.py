@@ -168,7 +168,7 @@ def test_a_damaged_part_is_made_again_without_asking(
     recipe, out = write_recipe(fake.url), tmp_path / "out"
     plan = build(recipe, out)
     before = digests(out)
-    for stage in (plan.sources[0].completions, plan.sources[1].samples):
+    for stage in (plan.generated[0].completions, plan.sources[1].samples):
         path = stage.file(1)
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
@@ -181,7 +181,7 @@ def test_a_damaged_part_is_made_again_without_asking(
     assert fake.requests == 50
     assert plan.sources[1].samples.read(1).num_rows == 8
     now = digests(out)
-    damaged = str(plan.sources[0].completions.file(1).relative_to(out))
+    damaged = str(plan.generated[0].completions.file(1).relative_to(out))
     assert {name for name in before if now[name] != before[name]} <= {damaged}
 
 

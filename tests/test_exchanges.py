@@ -142,7 +142,7 @@ def test_each_turn_of_a_conversation_is_a_completion_of_its_own(
     assert roles == [["user", "assistant"] * 3] * 12
     assert chats["text"].null_count() == 12
     assert (chats["tokens"] > 30).all()
-    chat_source = next(source for source in plan.sources if source.name == "chats")
+    chat_source = next(source for source in plan.generated if source.name == "chats")
     rows = pl.read_parquet(chat_source.completions.folder / "part-*.parquet")
     assert rows["keys"].list.len().to_list() == [3] * 12
     assert rows["keys"].explode().n_unique() == 36

@@ -279,7 +279,7 @@ def test_a_budget_stops_cleanly_and_resumes_when_it_is_raised(
         plan = build(recipe, out, "engine.budget.requests=60")
         assert parts(plan) == wanted
         assert server.requests == 50
-    accounts = [(source.completions.manifest or {})["account"] for source in plan.sources]
+    accounts = [(source.completions.manifest or {})["account"] for source in plan.generated]
     assert sum(account["requests"] for account in accounts) < 50
     assert sum(account["all_runs"]["requests"] for account in accounts) == 50
 
@@ -306,7 +306,7 @@ def test_the_account_stands_in_the_manifest(
 ) -> None:
     notes = Notes()
     plan = build(write_recipe(fake.url), tmp_path / "out", "engine.price.prompt=1", notes=notes)
-    manifest = plan.sources[0].completions.manifest or {}
+    manifest = plan.generated[0].completions.manifest or {}
     account = manifest["account"]
     assert (account["requests"], account["prompt_tokens"]) == (30, 600)
     assert account["money"] == pytest.approx(600 / 1e6)

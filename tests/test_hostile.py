@@ -36,7 +36,7 @@ def test_a_part_cut_in_half_is_mended(
     recipe, out = write_recipe(fake.url), tmp_path / "out"
     plan = build(recipe, out)
     before = digests(out / "shards")
-    for stage in (plan.sources[0].prompts, plan.sources[0].samples, plan.steps[2].verdicts):
+    for stage in (plan.generated[0].prompts, plan.sources[0].samples, plan.steps[2].verdicts):
         halve(stage.file(1))
     build(recipe, out)
     assert digests(out / "shards") == before
@@ -221,7 +221,7 @@ def test_numbers_can_be_varied(fake: FakeServer, write_recipe: Write, tmp_path: 
     plan = build(
         write_recipe(fake.url), tmp_path / "out", "generate.books.vary={words: [100, 200]}"
     )
-    prompts = pl.read_parquet(plan.sources[0].prompts.folder / "part-*.parquet")
+    prompts = pl.read_parquet(plan.generated[0].prompts.folder / "part-*.parquet")
     assert {json.loads(knobs)["words"] for knobs in prompts["knobs"]} == {100, 200}
 
 

@@ -36,7 +36,7 @@ def render(tmp_path: Path, write_recipe: Write) -> Callable[..., tuple[Source, p
 
 
 def rendered(plan: Plan) -> tuple[Source, pl.DataFrame]:
-    (source,) = plan.sources
+    (source,) = plan.generated
     read_seeds(source)
     render_prompts(source, plan.recipe.seed, plan.recipe.part_rows)
     return source, pl.read_parquet(source.prompts.folder / "part-*.parquet")

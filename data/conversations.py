@@ -1,0 +1,75 @@
+"""Conversations of corpora in one form: lists of role and content, by columns."""
+
+import polars as pl
+
+from data.errors import SourceError
+
+ROLES = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "chatbot": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+}
+"""What corpora call the roles, in lower case, and what templates know."""
+
+SPOKEN = ("content", "value", "message", "text")
+NAMED = ("role", "from", "speaker")
+TURNS = pl.List(pl.Struct({**dict.fromkeys((*NAMED, *SPOKEN), pl.String), "is_human": pl.Boolean}))
+"""What rows of JSON are read as; Arrow's lists may have fewer fields."""
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+
+
+def messages_of(turns: pl.Series, path: str) -> pl.Series:
+    """Lists of `role` and `content` from lists of any known form. Raises SourceError where the
+    column holds none. An unknown role keeps its name."""
+    inner = turns.dtype.inner if isinstance(turns.dtype, pl.List) else None
+    if pl.Null in (turns.dtype, inner):
+        return pl.Series(turns.name, [None] * len(turns), dtype=MESSAGES)
+    fields = {field.name for field in inner.fields} if isinstance(inner, pl.Struct) else set()
+    spoken = [name for name in SPOKEN if name in fields]
+    named = [name for name in NAMED if name in fields]
+    if not spoken or not (named or "is_human" in fields):
+        raise SourceError(
+            f"the column {path!r} holds no turns ({turns.dtype})",
+            fix="turns have role and content, from and value, or is_human and message",
+        )
+    part = pl.element().struct.field
+    roles = [part(name).cast(pl.String) for name in named]
+    if "is_human" in fields:
+        known = pl.when(part("is_human")).then(pl.lit("user"))
+        speaker = known.when(~part("is_human")).then(pl.lit("assistant"))
+        roles.append(speaker.otherwise(pl.lit(None, pl.String)))
+    role = pl.coalesce(roles)
+    role = role.str.to_lowercase().replace_strict(ROLES, default=role)
+    content = pl.coalesce([part(name).cast(pl.String) for name in spoken])
+    column = pl.col(turns.name)
+    made = column.list.eval(pl.struct(role=role, content=content))
+    return turns.to_frame().select(made).to_series().cast(MESSAGES)
+
+
+def problem_of(messages: pl.Expr) -> pl.Expr:
+    """Why a conversation is no sample; null where it is one."""
+    role = messages.list.eval(pl.element().struct.field("role"))
+    known = role.list.eval(pl.element().is_in(sorted(set(ROLES.values()))).fill_null(False))
+    content = messages.list.eval(
+        pl.element().struct.field("content").str.strip_chars().fill_null("") == ""
+    )
+    blank = content.list.any() & ~(
+        role.list.first().eq("system").fill_null(False) & (content.list.slice(1).list.any().not_())
+    )
+    return (
+        pl.when(messages.list.len().fill_null(0) == 0)
+        .then(pl.lit("no_turns"))
+        .when(~known.list.all())
+        .then(pl.lit("unknown_role"))
+        .when(blank)
+        .then(pl.lit("empty_turn"))
+    )
