@@ -143,7 +143,7 @@ class Mapped:
 
 
 @functools.cache
-def read_source() -> str:
+def mapping_source() -> str:
     """sha256 of the code that makes samples of rows: other code makes another stage."""
     names = ("conversations", "mapping", "notebooks", "tables")
     texts = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in names]

@@ -13,12 +13,10 @@ from pydantic import ValidationError
 from data.errors import RecipeError, nearest
 from data.templates import SUFFIXES, load_template
 from filters import load_filter
-from flows.corpus_recipe import Reading
-from flows.engine_recipe import HUGE
-from flows.filter_knobs import anchored_step, check_scores
-from flows.inputs import anchored, anchored_rows, check_draws
+from flows.filter_knobs import check_scores
+from flows.inputs import check_draws
 from flows.recipe import NAME, CurationStep, Recipe, make_knobs
-from flows.rendering import anchor_output, scale_output
+from flows.resolving import anchored_recipe, offline_recipe, scaled_recipe
 from prompts import load_kind
 
 MOST_SOURCES = 256
@@ -93,10 +91,10 @@ def load_recipe(
     except ValidationError as error:
         raise _explain(error, data, where) from None
     if offline:
-        recipe = _offline(recipe, where)
-    recipe = _anchored(recipe, path)
+        recipe = offline_recipe(recipe, where)
+    recipe = anchored_recipe(recipe, path)
     _check(recipe, where)
-    return _scaled(recipe, scale, offline=offline)
+    return scaled_recipe(recipe, scale, offline=offline)
 
 
 def _override(data: dict[str, Any], override: str) -> tuple[str | int, ...]:
@@ -270,55 +268,3 @@ class _at:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, RecipeError) and not error.where:
             raise RecipeError(error.what, where=self._where, fix=error.fix) from None
-
-
-def _offline(recipe: Recipe, where: Any) -> Recipe:
-    """Raises RecipeError for a hub set without a sample."""
-    generate, corpora = dict(recipe.generate), dict(recipe.corpora)
-    for name, source in recipe.generate.items():
-        _check_sample(source.seeds, where(("generate", name, "seeds")))
-        generate[name] = source.model_copy(update={"seeds": source.seeds.offline()})
-    for name, corpus in recipe.corpora.items():
-        _check_sample(corpus, where(("corpora", name)))
-        corpora[name] = corpus.offline()
-    return recipe.model_copy(update={"generate": generate, "corpora": corpora})
-
-
-def _check_sample(settings: Reading, where: str) -> None:
-    if settings.far and settings.sample is None:
-        raise RecipeError(
-            f"the hub set {settings.hub} has no sample to read with --offline",
-            where=where,
-            fix="give one: sample: FILE",
-        )
-
-
-def _anchored(recipe: Recipe, path: Path) -> Recipe:
-    """Seed files beside the recipe, in the current folder or in the project, made absolute."""
-    generate = dict(recipe.generate)
-    for name, source in recipe.generate.items():
-        generate[name] = anchored(source, path, f"generate.{name}")
-    corpora = {
-        name: anchored_rows(corpus, path, f"corpora.{name}")
-        for name, corpus in recipe.corpora.items()
-    }
-    curate = tuple(anchored_step(step, path, n) for n, step in enumerate(recipe.curate))
-    outputs = {name: anchor_output(output, path) for name, output in recipe.outputs.items()}
-    changed = {"generate": generate, "corpora": corpora, "curate": curate, "outputs": outputs}
-    return recipe.model_copy(update=changed)
-
-
-def _scaled(recipe: Recipe, scale: float, *, offline: bool) -> Recipe:
-    if not 0 < scale <= HUGE:
-        raise RecipeError(f"--scale {scale} is not above 0 and finite")
-    generate = {
-        name: source.model_copy(update={"samples": max(1, round(source.samples * scale))})
-        for name, source in recipe.generate.items()
-    }
-    corpora = {name: corpus.scaled(scale) for name, corpus in recipe.corpora.items()}
-    outputs = {
-        name: scale_output(output, scale, offline=offline)
-        for name, output in recipe.outputs.items()
-    }
-    changed = {"generate": generate, "corpora": corpora, "outputs": outputs}
-    return recipe.model_copy(update=changed)
