@@ -48,7 +48,9 @@ async def _problem(plan: Plan, client: Client, endpoint: Endpoint) -> EngineErro
             where=endpoint.url,
             fix=hint or "start it, or leave engine.endpoints out to launch one here",
         )
-    if plan.model.name not in served:
+    if plan.model.name not in served and plan.model.path in served:
+        endpoint.model = plan.model.path  # vLLM's own name for a folder it was given
+    elif plan.model.name not in served:
         endpoint.gone = True
         endpoint.words = f"serves {', '.join(served) or 'nothing'}, not {plan.model.name}"
         return EngineError(

@@ -66,8 +66,11 @@ class Client:
     async def __aexit__(self, *error: object) -> None:
         self._connections.close()
 
-    async def ask(self, url: str, request: Request) -> Completion | Trouble:
-        content = orjson.dumps({**request.body, "model": self._model})
+    async def ask(
+        self, url: str, request: Request, model: str | None = None
+    ) -> Completion | Trouble:
+        """`model` is the name under which this endpoint serves it, where that is another."""
+        content = orjson.dumps({**request.body, "model": model or self._model})
         try:
             answer = await self._connections.ask(
                 "POST", f"{url}/chat/completions", self._head, content, self._timeout

@@ -38,6 +38,8 @@ class Endpoint:
     """When it last answered anything: a request, a push-back, a probe."""
     words: str = ""
     """Of its last trouble."""
+    model: str | None = None
+    """Its name for the model, where that is not the recipe's."""
     not_before: float = 0.0
     """Until then it rests."""
     _busy: int = field(default=0, repr=False)

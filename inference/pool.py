@@ -140,7 +140,7 @@ class Pool:
             began = time.monotonic()
             endpoint.begin(began)
             try:
-                result = await self._client.ask(endpoint.url, request)
+                result = await self._client.ask(endpoint.url, request, endpoint.model)
             finally:
                 endpoint.end()
                 self._wake()

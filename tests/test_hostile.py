@@ -256,6 +256,16 @@ def test_the_endpoints_key_is_sent_and_a_refusal_is_named(
         build(write_recipe(server.url), tmp_path / "out")
 
 
+def test_a_server_may_name_a_local_model_by_its_folder(write_recipe: Write, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with FakeServer(model=str(folder)) as server:
+        plan = build(write_recipe(server.url), tmp_path / "out", f"engine.model={folder}")
+        assert {body["model"] for body in server.bodies} == {str(folder)}
+    assert plan.model.name == "weights"
+
+
 def test_paths_with_brackets_and_spaces_work(
     fake: FakeServer, write_recipe: Write, tmp_path: Path
 ) -> None:
