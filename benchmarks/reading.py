@@ -1,11 +1,13 @@
 """How fast shards are read: the loader beside a raw memmap, datasets, litdata and MosaicML.
 
-    python benchmarks/reading.py            # 64 Mi tokens; the peers' environments under runs/
+    python benchmarks/reading.py            # 67M tokens; the peers' environments under runs/
 
 One run, the same rows of 2,048 tokens for all, from the page cache, one process on one core.
-"Tokens" are the ids alone, in blocks of 1,024 rows or, where a reader knows no blocks, one by
-one; "batches" are of 64 rows, int64, ours with positions and labels, the memmap's as nanoGPT
-makes them (inputs and shifted targets). The loader reads each row's lengths beside its ids.
+"Ids" are bare: each side copies them from what it gives (views, in sequence) into one buffer of
+1,024 rows of uint16, or of 64 rows of int64; neither reads a row's lengths, which the loader looks
+up when they are asked for. Peers that know no blocks give a row at a time, in an array of its
+own. "Training batches" are 64 rows of int64: ours input_ids, position_ids and labels, the
+memmap's inputs and targets as nanoGPT makes them.
 """
 
 import json
@@ -68,24 +70,36 @@ def write() -> None:
     write_file(HOME / "shards" / "manifest.json", json.dumps(manifest).encode())
 
 
-def rate(name: str, work: Callable[[], Iterator[int]]) -> float:
-    """Rows a second by the median step over SECONDS, so that a busy machine disturbs little,
-    after a first pass that fills the page cache."""
-    for _ in work():
-        pass
-    times: list[float] = []
+Work = Callable[[], Iterator[int]]
+"""One pass over all rows; gives the rows of each step."""
+
+
+def rates(cases: dict[str, Work]) -> dict[str, float]:
+    """Rows a second by the median step, passes in turn for about SECONDS a case, so that what
+    else the machine does disturbs all alike; the first passes fill the page cache."""
+    for work in cases.values():
+        for _ in work():
+            pass
+    times: dict[str, list[float]] = {name: [] for name in cases}
     began = time.perf_counter()
-    while time.perf_counter() - began < SECONDS:
-        before = time.perf_counter()
-        for count in work():
-            now = time.perf_counter()
-            times.append((now - before) / count)
-            if now - began > SECONDS:
-                break
-            before = time.perf_counter()
-    speed = 1 / float(np.median(times))
-    print(f"{name:42} {speed:12,.0f} rows/s {speed * SIZE / 1e6:10,.0f}M tokens/s", flush=True)
-    return speed
+    while time.perf_counter() - began < SECONDS * len(cases):
+        for name, work in cases.items():
+            before = since = time.perf_counter()
+            for count in work():
+                now = time.perf_counter()
+                times[name].append((now - before) / count)
+                if now - since > SECONDS:
+                    break
+                before = time.perf_counter()
+    speeds = {name: 1 / float(np.median(steps)) for name, steps in times.items()}
+    for name, speed in speeds.items():
+        shown = f"{speed:12,.0f} rows/s {speed * SIZE / 1e6:10,.0f}M tokens/s"
+        print(f"{name:42} {shown}", flush=True)
+    return speeds
+
+
+def rate(name: str, work: Work) -> None:
+    rates({name: work})
 
 
 def ours() -> None:
@@ -93,12 +107,16 @@ def ours() -> None:
 
     rows = Rows(HOME / "shards")
     raw = np.memmap(HOME / "raw.bin", np.uint16, "r").reshape(-1, SIZE)
-    rng = np.random.default_rng(1)
-    order = rng.permutation(ROWS)
-    starts = range(0, ROWS, BLOCK)
+    order = np.random.default_rng(1).permutation(ROWS)
+    block, wide = np.empty((BLOCK, SIZE), np.uint16), np.empty((BATCH, SIZE), np.int64)
 
-    def copied(pick: Callable[[int], Any]) -> Callable[[], Iterator[int]]:
-        return lambda: (len(pick(at)) for at in starts)
+    def copied(step: int, pick: Callable[[int], Any], into: Any) -> Work:
+        def work() -> Iterator[int]:
+            for at in range(0, ROWS, step):
+                np.copyto(into, pick(at))
+                yield step
+
+        return work
 
     def windows(at: int) -> Any:
         """nanoGPT's batch of inputs and targets, here of whole rows one after the other."""
@@ -106,26 +124,53 @@ def ours() -> None:
         targets = [raw[i].astype(np.int64) for i in range(at, at + BATCH)]
         return np.stack(rows_), np.stack(targets)
 
-    def batches(**options: Any) -> Callable[[], Iterator[int]]:
+    def loaded(step: int, into: Any) -> Work:
+        def collate(batch: Any) -> int:
+            np.copyto(into, batch.input_ids)
+            return step
+
+        loader = Loader(rows, step, shuffle=False, collate=collate)
+        return lambda: iter(loader)
+
+    def trained(**options: Any) -> Work:
         loader = Loader(rows, BATCH, collate=Collator(tensors="numpy"), **options)
         return lambda: (len(batch["input_ids"]) for batch in loader)
 
-    base = rate("memmap, tokens, in sequence", copied(lambda at: np.array(raw[at : at + BLOCK])))
-    scattered = rate("memmap, tokens, random", copied(lambda at: raw[order[at : at + BLOCK]]))
-    here = rate(
-        "loader, tokens, in sequence",
-        copied(lambda at: np.array(rows.take(np.arange(at, at + BLOCK)).input_ids)),
-    )
-    there = rate(
-        "loader, tokens, random",
-        copied(lambda at: rows.take(order[at : at + BLOCK]).input_ids),
-    )
-    steps = range(0, ROWS, BATCH)
-    made = rate("memmap, batches as nanoGPT's", lambda: (len(windows(at)[0]) for at in steps))
-    plain = rate("loader, batches, in sequence", batches(shuffle=False))
-    rate("loader, batches, shuffled", batches())
-    print(f"loader / memmap: tokens in sequence {here / base:.2f}, random {there / scattered:.2f}")
-    print(f"loader / memmap: batches in sequence {plain / made:.2f}")
+    def ids(wanted: Any) -> Any:
+        return rows.take(wanted).input_ids
+
+    groups: list[dict[str, Work]] = [
+        {
+            "memmap, ids in sequence": copied(BLOCK, lambda at: raw[at : at + BLOCK], block),
+            "Rows.take, ids in sequence": copied(
+                BLOCK, lambda at: ids(range(at, at + BLOCK)), block
+            ),
+            "Loader, ids in sequence": loaded(BLOCK, block),
+        },
+        {
+            "memmap, int64 ids, batches of 64": copied(
+                BATCH, lambda at: raw[at : at + BATCH], wide
+            ),
+            "Loader, int64 ids, batches of 64": loaded(BATCH, wide),
+        },
+        {
+            "memmap, ids at random": copied(BLOCK, lambda at: raw[order[at : at + BLOCK]], block),
+            "Rows.take, ids at random": copied(
+                BLOCK, lambda at: ids(order[at : at + BLOCK]), block
+            ),
+        },
+        {
+            "memmap, x and y as nanoGPT": lambda: (
+                len(windows(at)[0]) for at in range(0, ROWS, BATCH)
+            ),
+            "Loader, training batches in sequence": trained(shuffle=False),
+            "Loader, training batches shuffled": trained(),
+        },
+    ]
+    for group in groups:
+        first, *others = rates(group).items()
+        for name, speed in others:
+            print(f"    {name}: {speed / first[1]:.2f} of the memmap", flush=True)
 
 
 def with_datasets() -> None:
@@ -139,11 +184,11 @@ def with_datasets() -> None:
     order = np.random.default_rng(1).permutation(ROWS)
     starts = range(0, ROWS, BLOCK)
     rate(
-        "datasets, tokens, in sequence",
+        "datasets, ids in sequence",
         lambda: (len(found[at : at + BLOCK]["input_ids"]) for at in starts),
     )
     rate(
-        "datasets, tokens, random",
+        "datasets, ids at random",
         lambda: (len(found[order[at : at + BLOCK].tolist()]["input_ids"]) for at in starts),
     )
 
@@ -163,10 +208,10 @@ def with_mosaicml() -> None:
     found = LocalDataset(local=str(folder))
     order = np.random.default_rng(1).permutation(ROWS).tolist()
     rate(
-        "mosaicml, tokens, in sequence",
+        "mosaicml, ids in sequence",
         lambda: (len(found[i]["tokens"]) // SIZE for i in range(ROWS)),
     )
-    rate("mosaicml, tokens, random", lambda: (len(found[i]["tokens"]) // SIZE for i in order))
+    rate("mosaicml, ids at random", lambda: (len(found[i]["tokens"]) // SIZE for i in order))
 
 
 def with_litdata() -> None:
@@ -185,7 +230,7 @@ def with_litdata() -> None:
         writer.merge()
     for name, shuffle in (("in sequence", False), ("shuffled", True)):
         found = StreamingDataset(str(folder), item_loader=TokensLoader(SIZE), shuffle=shuffle)
-        rate(f"litdata, tokens, {name}", partial(map, lambda _: 1, found))
+        rate(f"litdata, ids {name}", partial(map, lambda _: 1, found))
 
 
 def run_in(python: Path, what: str) -> None:

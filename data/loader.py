@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.ipc
 
 Ints = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
+Found = tuple[Array, "Ragged", "Ragged | None"]  # counts of tokens, segment lengths, loss spans
 IGNORED = -100
 LISTS = ("seq_lengths", "loss_spans")
 STATE = ("manifest_hash", "seed", "epoch", "row")
@@ -36,18 +38,21 @@ class LoaderError(ValueError):
 class Ragged(NamedTuple):
     """A list a row: row i has `values[starts[i]:starts[i + 1]]`."""
 
-    values: npt.NDArray[Any]
+    values: Array
     starts: Ints
 
 
 @dataclass(frozen=True)
 class Batch:
-    """n rows of T ids as the shards hold them; without loss spans every token is trained."""
+    """n rows of T ids as the shards hold them; `find` is asked once for the rest, at first use.
+    Without loss spans every token is trained."""
 
-    input_ids: npt.NDArray[Any]
-    n_tokens: npt.NDArray[Any]
-    seq_lengths: Ragged
-    loss_spans: Ragged | None
+    input_ids: Array
+    find: Callable[[], Found]
+    _found = functools.cached_property(lambda self: self.find())
+    n_tokens = property(lambda self: self._found[0])
+    seq_lengths = property(lambda self: self._found[1])
+    loss_spans = property(lambda self: self._found[2])
 
     def __iter__(self) -> NoReturn:
         raise LoaderError("a batch is no list of rows: set remove_unused_columns=False")
@@ -74,8 +79,6 @@ class Rows:
         self._places = np.concatenate([places for _, places in shards])
         self._places["shard"] = np.repeat(np.arange(len(parts)), [len(p) for _, p in shards])
         self._starts = _starts(self._places["rows"])
-        narrow = self._views[0]["input_ids"].itemsize == 2 * self.sequence_length
-        self._dtype = np.dtype(np.uint16 if narrow else np.int32)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Rows, (self.folder, self.split)
@@ -84,49 +87,57 @@ class Rows:
         return int(self._starts[-1])
 
     def take(self, rows: Sequence[int] | Ints) -> Batch:
-        """The given rows in their order; ids are a view where rows lie side by side."""
+        """The given rows in their order; the ids of a `range` in one record batch are a view."""
+        size = self.sequence_length
+        if isinstance(rows, range) and rows.step == 1 and 0 <= rows.start < rows.stop <= len(self):
+            after = self._starts.searchsorted(rows.start, "right")
+            if rows.stop <= self._starts[after]:
+                first = self._places[after - 1]
+                begin = first["input_ids"] + (rows.start - self._starts[after - 1]) * size
+                ids = self._views[first["shard"]]["ids"][begin : begin + len(rows) * size]
+                return Batch(ids.reshape(-1, size), functools.partial(self._find, rows))
         wanted = np.asarray(rows, np.int64)
         if not len(wanted) or not 0 <= wanted.min() <= wanted.max() < len(self):
             raise IndexError(f"give at least one row, each in [0, {len(self)})")
-        place = np.searchsorted(self._starts, wanted, "right") - 1
+        place = self._starts.searchsorted(wanted, "right") - 1
         at, row = self._places[place], wanted - self._starts[place]
-        shard = at["shard"]
-        ids = self._gather("input_ids", shard, at["input_ids"] + row * self.sequence_length)
+        items = self._gather("input_ids", at["shard"], at["input_ids"] + row * size)
+        ids = items.view(self._views[0]["ids"].dtype).reshape(-1, size)
+        return Batch(ids, functools.partial(self._find, wanted))
+
+    __getitems__ = take  # what a torch DataLoader asks for
+
+    def _find(self, wanted: Sequence[int] | Ints) -> Found:
+        place = self._starts.searchsorted(wanted, "right") - 1
+        at, row = self._places[place], wanted - self._starts[place]
         names = [name for name in LISTS if name in self._views[0]]
         ends = [at[f"{name} ends"] + row + end for name in names for end in (0, 1)]
-        numbers = self._gather("numbers", shard, np.stack([at["n_tokens"] + row, *ends], axis=1))
+        numbers = self._gather("numbers", at["shard"], np.stack([at["n_tokens"] + row, *ends], 1))
         lists: dict[str, Ragged] = {}
         for name, begin, end in zip(names, numbers.T[1::2], numbers.T[2::2], strict=True):
             lengths = (end - begin).astype(np.int64)
             source = _ranges(at[name] + begin, lengths)
-            values = self._gather(name, np.repeat(shard, lengths), source)
+            values = self._gather(name, np.repeat(at["shard"], lengths), source)
             lists[name] = Ragged(values, _starts(lengths))
-        flat = ids.view(self._dtype).reshape(len(wanted), self.sequence_length)
-        return Batch(flat, numbers[:, 0], lists["seq_lengths"], lists.get("loss_spans"))
+        return numbers[:, 0], lists["seq_lengths"], lists.get("loss_spans")
 
-    __getitems__ = take  # what a torch DataLoader asks for
-
-    def _gather(self, column: str, shard: Ints, at: Ints) -> npt.NDArray[Any]:
+    def _gather(self, column: str, shard: Ints, at: Ints) -> Array:
         """Elements `at` of a column, each of its own shard."""
-        if not len(shard) or (shard == shard[0]).all():
-            view, size = self._views[shard[0] if len(shard) else 0][column], self.sequence_length
-            side_by_side = column == "input_ids" and (np.diff(at) == size).all()
-            return view[at[0] : at[-1] + 1 : size] if side_by_side else view[at]
-        found: npt.NDArray[Any] = np.empty(at.shape, self._views[0][column].dtype)
-        for number in np.unique(shard):
+        numbers, views = np.unique(shard), [view[column] for view in self._views]
+        if len(numbers) == 1:
+            return np.asarray(views[numbers[0]][at])
+        found: Array = np.empty(at.shape, views[0].dtype)
+        for number in numbers:
             mine = np.flatnonzero(shard == number)
-            found[mine] = self._views[number][column][at[mine]]
+            found[mine] = views[number][at[mine]]
         return found
 
 
-def _map_shard(
-    folder: Path, part: Mapping[str, Any], size: int
-) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[Any]]:
-    """A file as one array a column, and where in it each record batch lies.
+def _map_shard(folder: Path, part: Mapping[str, Any], size: int) -> tuple[dict[str, Array], Array]:
+    """A file as one array a column, and where in it each record batch lies; nothing is read yet.
 
-    Element i of `input_ids` is the T ids from there on; `numbers` is the file as int32, for the
-    counts and the ends of lists. Nothing is read before it is asked for.
-    """
+    `ids` are all of them, element i of `input_ids` the T ids from there on; `numbers` is the file
+    as int32, for the counts and the ends of lists."""
     path = folder / str(part["file"])
     if not path.is_file() or path.stat().st_size != part["bytes"]:
         raise LoaderError(f"{path}: is missing or cut short; build the shards again")
@@ -151,20 +162,18 @@ def _map_shard(
                 raise LoaderError(f"{path}: {name} is compressed or has nulls")
             place[name], place[f"{name} ends"] = at[-1] // view.itemsize, at[1] // 4
     views["numbers"] = np.frombuffer(whole, np.int32, whole.size // 4)
-    ids = views["input_ids"]
+    ids = views["ids"] = views["input_ids"]
     wide = np.dtype((np.void, size * ids.itemsize))  # as one item a row is copied at once
     views["input_ids"] = np.ndarray(len(ids) - size + 1, wide, whole, 0, ids.strides)
     return views, places
 
 
-def _starts(lengths: npt.NDArray[Any]) -> Ints:
+def _starts(lengths: Array) -> Ints:
     """Where each of the given lengths starts, and where the last one ends."""
-    starts = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    return starts
+    return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
 
 
-def _ranges(starts: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Ints:
+def _ranges(starts: Array, lengths: Array) -> Ints:
     """`starts[i], starts[i] + 1, ...`, `lengths[i]` of them, for every i."""
     before = _starts(lengths)
     return np.repeat(starts - before[:-1], lengths) + np.arange(before[-1])
@@ -175,8 +184,7 @@ class Collator:
     """A batch for training from what `Rows` gives; also a `data_collator` of transformers.
 
     Fixed rows are [n, T]. Flattened, the batch is one sequence [1, tokens] without the padding,
-    which is what FlashAttention's variable-length kernels take.
-    """
+    which is what FlashAttention's variable-length kernels take."""
 
     flatten: bool = False
     tensors: Literal["numpy", "torch"] = "torch"
@@ -194,18 +202,14 @@ class Collator:
 
 
 def expand(batch: Batch) -> dict[str, Ints]:
-    """`input_ids`, `position_ids` and `labels`, all int64 [n, T].
-
-    Padding is found by its place, never by its id: that may be the end of a document too.
-    """
+    """`input_ids`, `position_ids` and `labels`, all int64 [n, T]. Padding is found by its place,
+    never by its id: that may be the end of a document too."""
     n, size = batch.input_ids.shape
     lengths, first = batch.seq_lengths
     starts, row_starts = _starts(lengths), np.arange(n) * size
     if (starts[first[:-1]] != row_starts).any() or starts[-1] != n * size:
         raise LoaderError(f"seq_lengths do not add up to rows of {size} tokens")
-    steps = np.ones(n * size, np.int64)
-    steps[starts[1:-1]] -= lengths[:-1]
-    steps[0] = 0
+    positions = (np.arange(n * size) - np.repeat(starts[:-1], lengths)).reshape(n, size)
     ids = batch.input_ids.astype(np.int64)
     labels = ids.flatten()
     labels[starts[:-1]] = IGNORED
@@ -213,11 +217,9 @@ def expand(batch: Batch) -> dict[str, Ints]:
     if batch.loss_spans is not None:
         values, begins = batch.loss_spans
         edges = np.repeat(row_starts, np.diff(begins)) + values
-        turns = np.zeros(n * size + 1, np.int8)
-        turns[edges[::2]] += 1
-        turns[edges[1::2]] -= 1
-        labels[np.cumsum(turns[:-1], dtype=np.int8) == 0] = IGNORED
-    positions = np.cumsum(steps, out=steps).reshape(n, size)
+        outside = np.ones(n * size, bool)
+        outside[_ranges(edges[::2], edges[1::2] - edges[::2])] = False
+        labels[outside] = IGNORED
     return {"input_ids": ids, "position_ids": positions, "labels": labels.reshape(n, size)}
 
 
@@ -227,8 +229,7 @@ class Loader:
 
     `batch_rows` are a step's rows over all ranks, of which a rank takes every `world_size`-th:
     a step has the same rows and a state means the same whatever the world size is. Rows that
-    fill no batch at an epoch's end, others in each, are left out unless `drop_last` is False.
-    """
+    fill no batch at an epoch's end, others in each, are left out unless `drop_last` is False."""
 
     rows: Rows
     batch_rows: int
@@ -238,7 +239,7 @@ class Loader:
     world_size: int = 1
     shuffle: bool = True
     drop_last: bool = True
-    collate: Collator = Collator()
+    collate: Callable[[Batch], Any] = Collator()
     epoch: int = field(default=0, init=False)
     row: int = field(default=0, init=False)
 
@@ -247,8 +248,7 @@ class Loader:
         if not 0 <= self.rank < self.world_size:
             raise LoaderError(f"rank {self.rank} does not lie in [0, {self.world_size})")
         if self.batch_rows < 1 or self.batch_rows % self.world_size:
-            sizes = f"world_size {self.world_size} and batch_rows {self.batch_rows}"
-            raise LoaderError(f"{sizes}: the first must divide the second")
+            raise LoaderError(f"batch_rows {self.batch_rows} do not share out to {self.world_size}")
         if not self.drop_last and self.world_size > 1:
             raise LoaderError("drop_last=False needs world_size=1: ranks would differ in steps")
         if not len(self):
@@ -257,18 +257,17 @@ class Loader:
     def __len__(self) -> int:
         return (len(self.rows) + (0 if self.drop_last else self.batch_rows - 1)) // self.batch_rows
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Any]:
         """The rest of the epoch; the state is that after the batch which was given last."""
         torch = sys.modules.get("torch.utils.data")
         if torch is not None and torch.get_worker_info() is not None:
             raise LoaderError("a worker would repeat every batch: use num_workers=0")
         self._turn()
-        epoch = self.epoch
+        epoch, rows = self.epoch, len(self.rows)
         while epoch == self.epoch:
-            last = min(self.row + self.batch_rows, len(self.rows))
-            chosen = np.arange(self.row + self.rank, last, self.world_size)
-            if self.shuffle:
-                chosen = order_rows(len(self.rows), self.seed, epoch)[chosen]
+            last = min(self.row + self.batch_rows, rows)
+            order = order_rows(rows, self.seed, epoch) if self.shuffle else range(rows)
+            chosen = order[self.row + self.rank : last : self.world_size]
             batch = self.collate(self.rows.take(chosen))
             self.row = last
             self._turn()
@@ -292,7 +291,7 @@ class Loader:
         self.seed, self.epoch, self.row = state["seed"], state["epoch"], state["row"]
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def order_rows(rows: int, seed: int, epoch: int) -> Ints:
     """A permutation from the raw bits of Philox, which NumPy keeps as they are across versions,
     unlike its shuffles; 8 bytes a row."""

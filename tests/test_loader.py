@@ -153,14 +153,31 @@ def test_the_last_short_batch_comes_where_it_is_asked_for(tmp_path: Path) -> Non
 def test_rows_go_to_workers_by_pickle(tmp_path: Path) -> None:
     rows = Rows(numbered(tmp_path))
     again = pickle.loads(pickle.dumps(rows))
-    assert again.__getitems__([4]).input_ids.tolist() == [[4, 1]]
+    batch = pickle.loads(pickle.dumps(again.__getitems__([4])))
+    assert batch.input_ids.tolist() == [[4, 1]]
+    assert batch.seq_lengths.values.tolist() == [2]
+
+
+def test_ids_of_a_range_are_a_view_of_the_shard(tmp_path: Path) -> None:
+    known = random_rows(20, SIZE, masked=True)
+    rows = Rows(write_packed(tmp_path, known, SIZE, batch_rows=3))
+    view = rows.take(range(3, 6)).input_ids
+    assert np.shares_memory(view, rows.take(range(4, 5)).input_ids)
+    assert not view.flags.writeable
+    for wanted in (range(3, 6), range(2, 9), range(19, 20), range(1, 20, 4), range(8, 2, -1)):
+        found = NUMPY(rows.take(wanted))
+        for name, values in found.items():
+            assert values.tolist() == [known[i].expected(SIZE)[name] for i in wanted], name
+    for wrong in (range(18, 21), range(-1, 2), range(5, 5)):
+        with pytest.raises(IndexError, match=r"each in \[0, 20\)"):
+            rows.take(wrong)
 
 
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [
-        ({"batch_rows": 10, "world_size": 3}, "world_size 3 and batch_rows 10: the first must"),
-        ({"batch_rows": 0}, "the first must divide"),
+        ({"batch_rows": 10, "world_size": 3}, "batch_rows 10 do not share out to 3"),
+        ({"batch_rows": 0}, "batch_rows 0 do not share out to 1"),
         ({"batch_rows": 4, "rank": 2, "world_size": 2}, r"rank 2 does not lie in \[0, 2\)"),
         ({"batch_rows": 51}, "50 rows are not one batch of 51"),
         ({"batch_rows": 4, "world_size": 2, "drop_last": False}, "ranks would differ"),
@@ -220,9 +237,8 @@ def test_compressed_shards_are_refused_and_not_misread(tmp_path: Path) -> None:
 
 def test_lengths_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
     batch = Rows(numbered(tmp_path)).take([0, 1])
-    wrong = Batch(
-        batch.input_ids, batch.n_tokens, batch.seq_lengths._replace(values=np.array([1, 3])), None
-    )
+    lengths = batch.seq_lengths._replace(values=np.array([1, 3]))
+    wrong = Batch(batch.input_ids, lambda: (batch.n_tokens, lengths, None))
     with pytest.raises(LoaderError, match="seq_lengths do not add up to rows of 2"):
         expand(wrong)
 

@@ -7,13 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 from datasets import DatasetInfo, Features
 
 from data.export import Source
-from data.loader import Ints, Ragged, Rows, expand
+from data.loader import Ragged, Rows, expand
 from data.schema import id_type
 
 FILE_BYTES = 1 << 29
@@ -47,7 +46,7 @@ def _export_split(rows: Rows, schema: pa.Schema, split: str, folder: Path) -> No
         with pa.ipc.new_stream(str(folder / name), features.arrow_schema) as writer:
             for begin in range(first, min(first + count, len(rows)), BATCH_ROWS):
                 end = min(begin + BATCH_ROWS, first + count, len(rows))
-                writer.write(_batch(rows, np.arange(begin, end), features.arrow_schema))
+                writer.write(_batch(rows, range(begin, end), features.arrow_schema))
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": rows.manifest_hash,
@@ -61,7 +60,7 @@ def _export_split(rows: Rows, schema: pa.Schema, split: str, folder: Path) -> No
     DatasetInfo(features=features).write_to_directory(str(folder))
 
 
-def _batch(rows: Rows, chosen: Ints, schema: pa.Schema) -> pa.RecordBatch:
+def _batch(rows: Rows, chosen: range, schema: pa.Schema) -> pa.RecordBatch:
     batch = rows.take(chosen)
     columns = []
     for name, values in expand(batch).items():

@@ -56,7 +56,7 @@ def _export_split(rows: Rows, sample: np.dtype[Any], folder: Path) -> None:
     count = max(1, (SHARD_BYTES - len(header) - 8) // (sample.itemsize + 4))
     shards = []
     for number, first in enumerate(range(0, len(rows), count)):
-        batch = rows.take(np.arange(first, min(first + count, len(rows))))
+        batch = rows.take(range(first, min(first + count, len(rows))))
         samples = np.zeros(len(batch.n_tokens), sample)
         samples["tokens"], samples["n_tokens"] = batch.input_ids, batch.n_tokens
         _fill(samples["seq_lengths"], batch.seq_lengths)
