@@ -56,13 +56,17 @@ def split(
     documents: Documents, validation: float, seed: int, groups: Ids | None = None
 ) -> dict[str, Documents]:
     """By a hash of the document's id, so that a document keeps its split as others come and
-    go; `groups` gives near-duplicates one number, and the split goes by that. At least one
-    group validates where any share is asked for and two exist."""
+    go; `groups` gives near-duplicates one number, and the split goes by that. A group with more
+    than the share of all documents trains, since it would take the place of all others. At least
+    one group validates where any share is asked for and two exist."""
     if validation <= 0:
         return {"train": documents}
     named = documents.id if groups is None else groups
     hashed = mix64(named, seed ^ 0x5A11DA7E)
     held_out = hashed < np.uint64(max(0, int(validation * 2.0**64) - 1))
+    if groups is not None:
+        _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        held_out &= sizes[group] <= max(1.0, validation * len(groups))
     if not held_out.any() and len(hashed) and (named != named[0]).any():
         held_out = named == named[np.argmin(hashed)]
     return {

@@ -8,7 +8,6 @@ import errno
 import fcntl
 import functools
 import hashlib
-import io
 import json
 import os
 import re
@@ -175,13 +174,17 @@ class Stage:
         """A part whose checksum holds; raises DamagedPart otherwise."""
         path = self.file(index, table, suffix)
         try:
-            content = path.read_bytes()
+            with pa.OSFile(str(path)) as file:
+                content = file.read_buffer()
             expected = self._checksum(path.name)
             if expected is not None and hashlib.sha256(content).hexdigest() != expected:
                 raise DamagedPart(path)
+            # Arrow's own buffer: its threads may still hold the file when the interpreter ends,
+            # and a Python object that they let go of then aborts the process.
+            reader = pa.BufferReader(content)
             if suffix == "arrow":
-                return pa.ipc.open_file(pa.py_buffer(content)).read_all()
-            return pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+                return pa.ipc.open_file(reader).read_all()
+            return pq.read_table(reader, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise DamagedPart(path) from error
 

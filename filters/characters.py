@@ -13,6 +13,7 @@ from filters.compiled import kernel
 
 Classes = npt.NDArray[np.uint8]
 Folds = npt.NDArray[np.int32]
+Codes = npt.NDArray[np.int32]
 
 SPACE, MARK, WORD, DIGIT, IDEOGRAPH = 0, 1, 2, 3, 4
 """White space and controls; punctuation and symbols; what words are made of; decimal digits;
@@ -94,3 +95,19 @@ def fold(code: int, table: Folds) -> int:
     if 0 <= code < TABLE:
         return np.int64(table[code])
     return -code if TABLE <= code < 0x40000 else 0
+
+
+@kernel
+def to_codes(text: npt.NDArray[np.uint8], codes: Codes) -> int:
+    """Code points of a text, a byte that is no UTF-8 as U+FFFD; how many."""
+    held, at = 0, 0
+    while at < len(text):
+        if text[at] < 128:
+            codes[held] = text[at]
+            at += 1
+        else:
+            code, length = decode(text, at, len(text))
+            codes[held] = code if 0 <= code < TABLE else 0x4E00 if code >= TABLE else 0xFFFD
+            at += length
+        held += 1
+    return held

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
@@ -12,7 +13,7 @@ from filters import Example, Filter
 from filters.benchmarks import Benchmark
 from filters.characters import folds
 from filters.kernels import utf8
-from filters.ngrams import LONGEST_ITEM, Index, build_index, find_matches, split_all, word_spans
+from filters.ngrams import LONGEST_ITEM, Index, build_index, find_matches, word_spans
 from filters.references import digests
 from filters.texts import body
 
@@ -69,12 +70,12 @@ class Decontaminate(Filter):
         names, index = _load(self.benchmarks, self.ngram, self.min_words)
         texts = body(samples)
         data, offsets = utf8(texts)
-        words, borders = split_all(data, offsets, folds()[0])
         found, shares = find_matches(
-            words,
-            borders,
+            data,
+            offsets,
+            folds()[0],
             self.ngram,
-            self.min_words,
+            index.short,
             index.words,
             index.borders,
             index.filter,
@@ -93,8 +94,10 @@ class Decontaminate(Filter):
             benchmark, name = names[item]
             match = {"benchmark": benchmark, "item": name, "share": round(share, 4)}
             matches.setdefault(row, []).append({**match, "matched": shown[:_SHOWN]})
-        column = [matches.get(row) for row in range(len(samples))]
-        return samples.with_columns(pl.Series("matches", column, dtype=_MATCHES))
+        places = np.full(len(samples), len(matches), np.uint32)  # the null behind all matches
+        places[list(matches)] = np.arange(len(matches))
+        column = pl.Series("matches", [*matches.values(), None], dtype=_MATCHES)
+        return samples.with_columns(column.gather(places))
 
     def reasons(self, samples: pl.DataFrame) -> pl.Series:
         if self.mode == "audit":

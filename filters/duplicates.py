@@ -20,6 +20,9 @@ EXACT_TAGS = ("Code", "Math")
 class Deduplicator(CorpusFilter):
     """The knobs of both filters for duplicates."""
 
+    mode: Literal["drop", "audit"] = "drop"
+    """`audit` keeps every sample; the clusters are stored either way, and each goes to one
+    side of the validation split."""
     keep: Literal["first", "longest", "best"] = "first"
     """Of a group stays: the least id, the longest text, or the best `score`."""
     score: Scores | None = None
@@ -71,7 +74,7 @@ class Deduplicator(CorpusFilter):
         return pl.repeat(0.0, len(samples), eager=True)
 
     def salts(self, samples: pl.DataFrame) -> pl.Series:
-        """Samples of other salts are never compared."""
+        """Samples of other salts never fall for each other."""
         if self.scope == "source" and "source" in samples.columns:
             names = samples["source"].unique().to_list()
             return samples["source"].replace_strict(
@@ -114,6 +117,27 @@ def keepers(rows: pl.DataFrame) -> pl.DataFrame:
         kept=pl.col("id").first().over("group"),
         by=pl.col("reference").first().over("group"),
         size=pl.len().over("group"),
+    )
+
+
+def clusters(
+    rows: pl.DataFrame, left: Ints, right: Ints, similarity: npt.NDArray[np.float64]
+) -> pl.DataFrame:
+    """`id`, `cluster` (the least id of the samples in it) and `similarity` (to the most similar
+    of it) of all samples that pairs of `rows` join. References join them, but are none."""
+    members = np.unique(np.concatenate([left, right]))
+    left, right = np.searchsorted(members, left), np.searchsorted(members, right)
+    nearest = np.zeros(len(members), np.float64)
+    np.maximum.at(nearest, left, similarity)
+    np.maximum.at(nearest, right, similarity)
+    found = rows[members].with_columns(
+        group=pl.Series(join_pairs(len(members), left, right)),
+        similarity=pl.Series(nearest).round(4),
+    )
+    own = found.filter(~pl.col("reference"))
+    together = own.filter(pl.len().over("group") > 1)
+    return together.select("id", "similarity", cluster=pl.col("id").min().over("group")).sort(
+        "cluster", "id"
     )
 
 

@@ -25,23 +25,31 @@ class ExactDuplicate(Deduplicator):
             {
                 "id": samples["id"],
                 "rank": self.rank(samples, texts),
-                "a": hashes[:, 0] ^ self.salts(samples).to_numpy(),
+                "salt": self.salts(samples),
+                "a": hashes[:, 0],
                 "b": hashes[:, 1],
             }
         )
 
     def resolve(self, corpus: Corpus) -> Resolved:
-        texts = corpus.sketches("id", "rank", "a", "b", "reference")
-        groups = texts.filter(pl.len().over("a", "b") > 1)
-        judged = keepers(groups.with_columns(group=pl.struct("a", "b").rank("dense")))
+        texts = corpus.sketches("id", "rank", "salt", "a", "b", "reference")
+        same = texts.filter(pl.len().over("a", "b") > 1)
+        groups = same.filter(pl.len().over("a", "b", "salt") > 1)
+        judged = keepers(groups.with_columns(group=pl.struct("a", "b", "salt").rank("dense")))
         fallen = judged.filter((pl.col("id") != pl.col("kept")) & ~pl.col("reference"))
         shown = fallen.select(kept=hex_ids(fallen["kept"]), size="size")
+        rejected = fallen.select(
+            "id",
+            reason=pl.when("by").then(pl.lit("in_reference")).otherwise(pl.lit("same_text")),
+            figures=shown.to_struct().struct.json_encode(),
+        )
+        own = same.filter(~pl.col("reference"))
+        together = own.filter(pl.len().over("a", "b") > 1).select(
+            "id", cluster=pl.col("id").min().over("a", "b"), similarity=pl.lit(1.0)
+        )
         return Resolved(
-            fallen.select(
-                "id",
-                reason=pl.when("by").then(pl.lit("in_reference")).otherwise(pl.lit("same_text")),
-                figures=shown.to_struct().struct.json_encode(),
-            )
+            rejected if self.mode == "drop" else rejected.clear(),
+            {"clusters": together.sort("cluster", "id")},
         )
 
     EXAMPLES: ClassVar[tuple[Example, ...]] = (

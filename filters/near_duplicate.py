@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from filters import Corpus, Example, Resolved
 from filters.characters import folds
-from filters.duplicates import Deduplicator, hex_ids, join_pairs, keepers
+from filters.duplicates import Deduplicator, clusters, hex_ids, join_pairs, keepers
 from filters.guards import guards
 from filters.kernels import Hashes, Ints, utf8
 from filters.shingles import band_keys, distinct, jaccard, shingle_texts
@@ -34,8 +34,9 @@ class NearDuplicate(Deduplicator):
 
     MinHash bands of word n-grams propose pairs (32 x 4 finds 99.8 % of pairs alike by 0.7 and
     87 % by 0.5); their Jaccard similarity is then counted exactly. Maths with other numbers or
-    operators and code with other operators or constants are no duplicates. Scripts without
-    spaces are compared by characters, texts shorter than an n-gram as a whole.
+    operators and code with other operators or constants are no duplicates, but lie in one
+    cluster. Scripts without spaces are compared by characters, texts shorter than an n-gram as a
+    whole.
     """
 
     preset: Literal["default", "fineweb"] = "default"
@@ -58,40 +59,52 @@ class NearDuplicate(Deduplicator):
         data, offsets = utf8(texts)
         is_code, is_maths = _tagged(samples, "Code"), _tagged(samples, "Math")
         salts = self.salts(samples).to_numpy() ^ guards(data, offsets, is_maths, is_code)
-        shingles, borders, words = shingle_texts(data, offsets, is_code, self.ngram, *folds())
         factors = _factors(self.bands * self.rows)
-        keys = band_keys(shingles, borders, salts, self.bands, self.rows, factors)
-        columns = np.ascontiguousarray(keys.T)
-        return pl.DataFrame(
+        keys, words = band_keys(
+            data, offsets, is_code, self.ngram, *folds(), self.bands, self.rows, factors
+        )
+        made = pl.DataFrame(
             {
                 "id": samples["id"],
                 "rank": self.rank(samples, texts),
-                **{f"band_{band}": columns[band] for band in range(self.bands)},
+                "salt": salts,
+                **{f"band_{band}": keys[band] for band in range(self.bands)},
             }
-        ).filter(words > 0)
+        )
+        return made if (words > 0).all() else made.filter(words > 0)
 
     def resolve(self, corpus: Corpus) -> Resolved:
-        about = corpus.sketches("id", "rank", "reference")
+        about = corpus.sketches("id", "rank", "reference", "salt")
         # Rows by id, so that nothing depends on the order of parts.
         by_id = about.select(order=pl.arg_sort_by("reference", "id"))["order"].to_numpy()
+        salts = about["salt"].to_numpy()[by_id]
         pairs = np.zeros(0, np.uint64)
         for band in range(self.bands):
             keys = corpus.sketches(f"band_{band}").to_series().to_numpy()[by_id]
             pairs = np.union1d(pairs, _candidates(keys))
+            if salts.any():
+                pairs = np.union1d(pairs, _candidates(keys ^ salts))
         left = by_id[(pairs >> np.uint64(32)).astype(np.int64)].astype(np.int64)
         right = by_id[(pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)].astype(np.int64)
         similarity = self._measure(corpus, left, right)
         alike = similarity >= self.min_similarity
         left, right, similarity = left[alike], right[alike], similarity[alike]
+        salts = about["salt"].to_numpy()
+        same = salts[left] == salts[right]
         ids = about["id"].to_numpy()
         found = pl.DataFrame(
             {
                 "id": hex_ids(pl.Series(ids[left])),
                 "other": hex_ids(pl.Series(ids[right])),
                 "similarity": similarity.round(4),
+                "duplicates": same,
             }
         )
-        return Resolved(self._rejected(about, left, right, similarity), {"pairs": found})
+        rejected = self._rejected(about, left[same], right[same], similarity[same])
+        return Resolved(
+            rejected if self.mode == "drop" else rejected.clear(),
+            {"pairs": found, "clusters": clusters(about, left, right, similarity)},
+        )
 
     def _rejected(
         self, about: pl.DataFrame, left: Ints, right: Ints, similarity: npt.NDArray[np.float64]
@@ -143,7 +156,7 @@ class NearDuplicate(Deduplicator):
             for samples in corpus.samples(members):
                 data, offsets = utf8(body(samples))
                 is_code = _tagged(samples, "Code")
-                shingles, of, _ = shingle_texts(data, offsets, is_code, self.ngram, *folds())
+                shingles, of = shingle_texts(data, offsets, is_code, self.ngram, *folds())
                 sets, ends = distinct(shingles, of)
                 sets.tofile(spool)
                 borders[done + 1 : done + len(ends)] = borders[done] + ends[1:]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from filters.characters import Folds, decode, fold, folds
 from filters.compiled import kernel
 from filters.kernels import Bytes, Hashes, Ints
-from filters.words import BASE, CHUNK, chunk_end, finish, split_chunk
+from filters.words import chunk_end, hash_ngrams, split_chunk
 
 LONGEST_ITEM = 512
 """Words; longer items are looked for in pieces."""
@@ -21,7 +21,8 @@ class Index:
     """Items and their n-grams.
 
     `words` of all items in a row with `borders`; each n-gram's hash is in the table `keys`
-    (open addressing, 0 = free) with its places at `heads`, chained by `links`.
+    (open addressing, 0 = free) with its places at `heads`, chained by `links`. `short` is the
+    n-gram's length of short items, or that of all where no item is short.
     """
 
     words: Hashes
@@ -32,15 +33,16 @@ class Index:
     links: Ints
     items: Ints
     places: Ints
+    short: int
 
 
 @kernel
-def _split(data: Bytes, table: Folds, codes: npt.NDArray[np.int32], ends: Ints, out: Hashes) -> int:
-    """All words of a text into `out`."""
+def _split(text: Bytes, table: Folds, ends: Ints, out: Hashes) -> int:
+    """All words of a text into `out`, of len(text) + 1 entries; how many."""
     at, count = 0, 0
-    while at < len(data):
-        cut = chunk_end(data, at)
-        count += split_chunk(data[at:cut], table, codes, out[count:], ends, 0)
+    while at < len(text):
+        cut = chunk_end(text, at)
+        count = split_chunk(text[at:cut], table, out, ends, count)
         at = cut
     return count
 
@@ -48,24 +50,12 @@ def _split(data: Bytes, table: Folds, codes: npt.NDArray[np.int32], ends: Ints, 
 @kernel
 def split_all(data: Bytes, offsets: Ints, table: Folds) -> tuple[Hashes, Ints]:
     """The words of all texts in a row, and their borders."""
-    codes, ends = np.empty(3 * CHUNK + 1, np.int32), np.empty(3 * CHUNK + 1, np.int64)
+    ends = np.empty(len(data) + 2, np.int64)
     words, borders = np.empty(len(data) + 2, np.uint64), np.zeros(len(offsets), np.int64)
     for row in range(len(offsets) - 1):
-        text = data[offsets[row] : offsets[row + 1]]
-        count = _split(text, table, codes, ends, words[borders[row] :])
+        count = _split(data[offsets[row] : offsets[row + 1]], table, ends, words[borders[row] :])
         borders[row + 1] = borders[row] + count
     return words[: borders[-1]].copy(), borders
-
-
-@kernel
-def _grams(words: Hashes, count: int, size: int, sums: Hashes) -> None:
-    for k in range(count - size + 1):
-        sums[k] = words[k]
-    for n in range(1, size):
-        for k in range(count - size + 1):
-            sums[k] = sums[k] * BASE + words[k + n]
-    for k in range(count - size + 1):
-        sums[k] = finish(sums[k]) | np.uint64(1)
 
 
 @kernel
@@ -84,9 +74,10 @@ def _build(
         if count < short:
             continue
         long = count >= size
-        _grams(words[borders[item] : borders[item + 1]], count, size if long else short, sums)
-        for k in range(count - size + 1 if long else 1):
-            key = sums[k]
+        length = size if long else short
+        grams = hash_ngrams(words[borders[item] : borders[item + 1]], count, length, sums)
+        for k in range(grams if long else 1):
+            key = sums[k] | np.uint64(1)
             slot = np.int64(key >> np.uint64(20)) & (room - 1)
             while keys[slot] != 0 and keys[slot] != key:
                 slot = (slot + 1) & (room - 1)
@@ -103,7 +94,9 @@ def _build(
 def build_index(data: Bytes, offsets: Ints, size: int, short: int) -> Index:
     words, borders = split_all(data, offsets, folds()[0])
     room = 1 << max(4, int(2 * len(words) + 2).bit_length())
-    return Index(words, borders, *_build(words, borders, size, short, room))
+    counts = np.diff(borders)
+    shortest = short if ((counts >= short) & (counts < size)).any() else size
+    return Index(words, borders, *_build(words, borders, size, short, room), short=shortest)
 
 
 @kernel
@@ -129,8 +122,9 @@ def _aligned(
 
 @kernel
 def find_matches(
-    words: Hashes,
-    borders: Ints,
+    data: Bytes,
+    offsets: Ints,
+    table: Folds,
     size: int,
     short: int,
     item_words: Hashes,
@@ -149,21 +143,19 @@ def find_matches(
     shares = np.empty(64, np.float64)
     held = 0
     longest = 1
-    for row in range(len(borders) - 1):
-        longest = max(longest, borders[row + 1] - borders[row])
-    sums = np.empty(longest + 1, np.uint64)
+    for row in range(len(offsets) - 1):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    sums, words = np.empty(longest + 2, np.uint64), np.empty(longest + 2, np.uint64)
+    ends = np.empty(longest + 2, np.int64)
     checked = np.full(len(item_borders), -1, np.int64)  # the word up to which an item is done
     owner = np.full(len(item_borders), -1, np.int64)
     best, runs = np.empty(1, np.int32), np.empty(1, np.int32)
-    for row in range(len(borders) - 1):
-        text = words[borders[row] : borders[row + 1]]
+    for row in range(len(offsets) - 1):
+        text = words[: _split(data[offsets[row] : offsets[row + 1]], table, ends, words)]
         for turn in range(1 if short == size else 2):
             length = short if turn else size
-            if len(text) < length:
-                continue
-            _grams(text, len(text), length, sums)
-            for at in range(len(text) - length + 1):
-                key = sums[at]
+            for at in range(hash_ngrams(text, len(text), length, sums)):
+                key = sums[at] | np.uint64(1)
                 if not bits[np.int64(key >> np.uint64(48))] >> (
                     key >> np.uint64(2) & np.uint64(63)
                 ) & np.uint64(1):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from filters.characters import Folds
 from filters.compiled import kernel
 from filters.kernels import Bytes, Hashes, Ints
-from filters.words import BASE, CHUNK, Codes, chunk_end, finish, split_chunk
+from filters.words import BASE, CHUNK, chunk_end, finish, hash_ngrams, split_chunk
 
 Small = npt.NDArray[np.uint32]
 Flags = npt.NDArray[np.bool_]
@@ -19,70 +19,67 @@ _UNSET = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @kernel
-def _hash_ngrams(words: Hashes, count: int, size: int, sums: Hashes, out: Small) -> None:
-    """All n-grams of `count` words, one word of each at a time: loops of vector code."""
-    grams = count - size + 1
-    for k in range(grams):
-        sums[k] = words[k]
-    for n in range(1, size):
-        for k in range(grams):
-            sums[k] = sums[k] * BASE + words[k + n]
-    for k in range(grams):
-        out[k] = np.uint32(finish(sums[k]) >> np.uint64(32))
-
-
-@kernel
 def _shingle(
-    data: Bytes,
-    size: int,
-    table: Folds,
-    codes: Codes,
-    words: Hashes,
-    ends: Ints,
-    sums: Hashes,
-    out: Small,
+    text: Bytes, size: int, table: Folds, words: Hashes, ends: Ints, grams: Hashes, out: Small
 ) -> tuple[int, int]:
     """How many shingles of one text were written to `out`, in its order, and its words."""
     at, carried, total, held = 0, 0, 0, 0
-    while at < len(data):
-        cut = chunk_end(data, at)
-        count = split_chunk(data[at:cut], table, codes, words, ends, carried)
+    while at < len(text):
+        cut = chunk_end(text, at)
+        count = split_chunk(text[at:cut], table, words, ends, carried)
         total += count - carried
         at = cut
         if count >= size:
-            _hash_ngrams(words, count, size, sums, out[held:])
-            held += count - size + 1
+            made = hash_ngrams(words, count, size, grams)
+            for k in range(made):
+                out[held + k] = np.uint32(grams[k] >> np.uint64(32))
+            held += made
             for k in range(size - 1):
                 words[k] = words[count - size + 1 + k]
             carried = size - 1
         else:
             carried = count
     if 0 < total < size:
-        _hash_ngrams(words, total, total, sums, out)
-        held = 1
+        held = hash_ngrams(words, total, total, grams)
+        out[0] = np.uint32(grams[0] >> np.uint64(32))
+    return held, total
+
+
+@kernel
+def _shingle_text(
+    text: Bytes,
+    is_code: bool,
+    size: int,
+    prose: Folds,
+    code: Folds,
+    words: Hashes,
+    ends: Ints,
+    grams: Hashes,
+    out: Small,
+) -> tuple[int, int]:
+    """A text of nothing but marks is read as code."""
+    held, total = _shingle(text, size, code if is_code else prose, words, ends, grams, out)
+    if total == 0 and not is_code:
+        held, total = _shingle(text, size, code, words, ends, grams, out)
     return held, total
 
 
 @kernel
 def shingle_texts(
     data: Bytes, offsets: Ints, is_code: Flags, size: int, prose: Folds, code: Folds
-) -> tuple[Small, Ints, Ints]:
-    """The shingles of all texts in a row, their borders, and the words of each text."""
-    codes, ends = np.empty(3 * CHUNK + 1, np.int32), np.empty(3 * CHUNK + size, np.int64)
-    words, sums = np.empty(3 * CHUNK + size, np.uint64), np.empty(3 * CHUNK + size, np.uint64)
+) -> tuple[Small, Ints]:
+    """The shingles of all texts in a row, and their borders."""
+    room = 2 * CHUNK + size + 1
+    ends = np.empty(room, np.int64)
+    words, grams = np.empty(room, np.uint64), np.empty(room, np.uint64)
     # A text of n bytes has at most n words; pages that are not touched cost nothing.
     found = np.empty(len(data) + 1, np.uint32)
-    borders, counted = np.zeros(len(offsets), np.int64), np.zeros(len(offsets) - 1, np.int64)
+    borders = np.zeros(len(offsets), np.int64)
     for row in range(len(offsets) - 1):
         text, out = data[offsets[row] : offsets[row + 1]], found[borders[row] :]
-        held = 0
-        for marks in range(2):
-            if counted[row] == 0 and (marks or not is_code[row]):
-                # a text of nothing but marks is read as code
-                table = code if marks else prose
-                held, counted[row] = _shingle(text, size, table, codes, words, ends, sums, out)
+        held, _ = _shingle_text(text, is_code[row], size, prose, code, words, ends, grams, out)
         borders[row + 1] = borders[row] + held
-    return found[: borders[-1]].copy(), borders, counted
+    return found[: borders[-1]].copy(), borders
 
 
 @kernel
@@ -111,24 +108,40 @@ def _sketch(shingles: Small, factors: Hashes, minima: Hashes) -> None:
 
 @kernel
 def band_keys(
-    shingles: Small, borders: Ints, salts: Hashes, bands: int, rows: int, factors: Hashes
-) -> Hashes:
-    """Keys of shape (texts, bands), equal in a band with probability J^rows.
-
-    Texts of other salts never share a key. `factors`: 2 * bands * rows odd numbers.
+    data: Bytes,
+    offsets: Ints,
+    is_code: Flags,
+    size: int,
+    prose: Folds,
+    code: Folds,
+    bands: int,
+    rows: int,
+    factors: Hashes,
+) -> tuple[Hashes, Ints]:
+    """Keys of shape (bands, texts), equal in a band with probability J^rows, and the words of
+    each text. `factors`: 2 * bands * rows odd numbers.
     """
-    count = len(borders) - 1
-    keys = np.empty((count, bands), np.uint64)
+    count, longest = len(offsets) - 1, 0
+    for row in range(count):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    room = 2 * CHUNK + size + 1
+    ends, shingles = np.empty(room, np.int64), np.empty(longest + 1, np.uint32)
+    words, grams = np.empty(room, np.uint64), np.empty(room, np.uint64)
+    keys, counted = np.empty((bands, count), np.uint64), np.zeros(count, np.int64)
     minima = np.empty(bands * rows, np.uint64)
     for row in range(count):
-        _sketch(shingles[borders[row] : borders[row + 1]], factors, minima)
+        text = data[offsets[row] : offsets[row + 1]]
+        held, counted[row] = _shingle_text(
+            text, is_code[row], size, prose, code, words, ends, grams, shingles
+        )
+        _sketch(shingles[:held], factors, minima)
         for band in range(bands):
-            key = salts[row] + np.uint64(band)
+            key = np.uint64(band)
             for k in range(rows):
                 key = (key ^ minima[band * rows + k]) * BASE
                 key ^= key >> np.uint64(29)
-            keys[row, band] = finish(key)
-    return keys
+            keys[band, row] = finish(key)
+    return keys, counted
 
 
 @kernel

@@ -11,12 +11,11 @@ import unicodedata
 import numpy as np
 import numpy.typing as npt
 
-from filters.characters import decode
+from filters.characters import Codes
 from filters.compiled import kernel
-from filters.kernels import Bytes, Hashes, Ints
+from filters.kernels import Hashes, Ints
 from filters.words import BASE, finish
 
-Codes = npt.NDArray[np.int32]
 Traits = npt.NDArray[np.uint16]
 
 TABLE = 0x20000
@@ -83,22 +82,6 @@ def abbreviations() -> Hashes:
 
 def units() -> Hashes:
     return word_hashes(_UNITS)
-
-
-@kernel
-def to_codes(text: Bytes, codes: Codes) -> int:
-    """Code points of a text, a byte that is no UTF-8 as U+FFFD; how many."""
-    held, at = 0, 0
-    while at < len(text):
-        if text[at] < 128:
-            codes[held] = text[at]
-            at += 1
-        else:
-            code, length = decode(text, at, len(text))
-            codes[held] = code if 0 <= code < TABLE else 0x4E00 if code >= TABLE else 0xFFFD
-            at += length
-        held += 1
-    return held
 
 
 @kernel
@@ -209,23 +192,48 @@ def _contraction(codes: Codes, start: int, end: int) -> int:
 
 @kernel
 def tokenize(
-    codes: Codes, length: int, traits: Traits, abbreviated: Hashes, units: Hashes, ends: Ints
+    codes: Codes,
+    length: int,
+    traits: Traits,
+    abbreviated: Hashes,
+    units: Hashes,
+    ends: Ints,
+    hashes: Hashes,
 ) -> int:
-    """First and last character of each token into ends[2 * n] and ends[2 * n + 1]."""
+    """First and last character of each token into ends[2 * n] and ends[2 * n + 1], and into
+    hashes[n] the hash of a token of letters alone, for others 0."""
     count, at = 0, 0
     while at < length:
         if traits[codes[at]] & BLANK:
             at += 1
             continue
-        start, every = at, ALPHA
-        while at < length and not traits[codes[at]] & BLANK:
-            every &= np.int64(traits[codes[at]])
+        start, alone, before, state, shorter = at, True, True, np.uint64(0), np.uint64(0)
+        while at < length:
+            bits = traits[codes[at]]
+            if bits & BLANK:
+                break
+            before, shorter = alone, state
+            alone &= (bits & ALPHA) != 0
+            state = state * BASE + np.uint64(codes[at] + 1)
             at += 1
         end = at
-        if every and end - start != 6:  # letters alone, and not "cannot": most words
+        size = end - start
+        if alone and size != 6:  # letters alone, and not "cannot": most words
             ends[2 * count], ends[2 * count + 1] = start, end
+            hashes[count] = finish(state)
             count += 1
             continue
+        last = codes[end - 1]
+        mark = last == 44 or last == 59 or last == 58 or last == 33 or last == 63
+        if before and last == 46 and size > 2 and traits[codes[end - 2]] & LOWER:
+            mark = not _listed(abbreviated, finish(shorter))
+        if before and mark and size > 1 and size != 7:  # letters and one of .,;:!?
+            ends[2 * count], ends[2 * count + 1] = start, end - 1
+            ends[2 * count + 2], ends[2 * count + 3] = end - 1, end
+            hashes[count], hashes[count + 1] = finish(shorter), np.uint64(0)
+            count += 2
+            continue
+        first_token = count
         while start < end:
             step = 0
             if codes[start] == 46 and start + 1 < end and codes[start + 1] == 46:
@@ -277,4 +285,6 @@ def tokenize(
             a, b = 2 * (first + k), 2 * (count - 1 - k)
             ends[a], ends[b] = ends[b], ends[a]
             ends[a + 1], ends[b + 1] = ends[b + 1], ends[a + 1]
+        for k in range(first_token, count):
+            hashes[k] = np.uint64(0)
     return count

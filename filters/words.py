@@ -5,13 +5,10 @@ one. In code case counts and each mark is a word too; so it is in a text of noth
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from filters.characters import Folds, decode, fold
 from filters.compiled import kernel
 from filters.kernels import Bytes, Hashes, Ints
-
-Codes = npt.NDArray[np.int32]
 
 CHUNK = 16_384
 """Bytes that are split at once; texts without any space are cut there."""
@@ -42,65 +39,66 @@ def chunk_end(data: Bytes, at: int) -> int:
 
 
 @kernel
-def _fold_chunk(chunk: Bytes, table: Folds, codes: Codes) -> int:
-    """The chunk's characters folded, a 0 behind the last; words of one character between 0s."""
-    highest, held = np.uint8(0), 0
-    for k in range(len(chunk)):
-        highest |= chunk[k]
-    if highest < 128 and table[33] == 0:
-        for k in range(len(chunk)):
-            codes[k] = table[chunk[k]]
-        held = len(chunk)
-    else:
-        at = 0
-        while at < len(chunk):
-            if chunk[at] < 128 and table[chunk[at]] >= 0:
-                codes[held] = table[chunk[at]]
-                held, at = held + 1, at + 1
-                continue
-            code, length = decode(chunk, at, len(chunk))
-            folded = fold(code, table)
-            at += length
-            if folded < 0:
-                codes[held], codes[held + 1] = 0, -folded
-                folded, held = 0, held + 2
-            codes[held] = folded
-            held += 1
-    codes[held] = 0
-    return held + 1
-
-
-@kernel
-def _hash_words(codes: Codes, held: int, words: Hashes, ends: Ints, first: int) -> int:
-    """Hash the runs between 0s into words[first:].
-
-    A rotating hash runs over all codes; that of a word is what is left of it once the state
-    before the word, rotated as far, is taken out. So no step depends on a branch.
-    """
-    state, before, count = np.uint64(0), np.int32(0), first
-    part = codes[:held]
-    for k in range(len(part)):
-        code = part[k]
-        words[count] = state
-        ends[count] = k
-        count += (code == 0) & (before != 0)
-        state = (state << np.uint64(7) | state >> np.uint64(57)) ^ np.uint64(code)
-        before = code
-    state, behind = np.uint64(0), 0
+def _end_words(words: Hashes, ends: Ints, first: int, count: int) -> int:
+    """Turn the states at all 0s into the hashes of the words between them; how many."""
+    state, behind, held = np.uint64(0), -1, first
     for k in range(first, count):
         turn = np.uint64((7 * (ends[k] - behind)) & 63)
         turned = state << turn | state >> ((np.uint64(64) - turn) & np.uint64(63))
+        is_word = ends[k] - behind > 1
         state, behind = words[k], ends[k]
-        words[k] = finish(words[k] ^ turned)
-    return count
+        words[held] = finish(state ^ turned)
+        held += is_word
+    return held
 
 
 @kernel
-def split_chunk(
-    chunk: Bytes, table: Folds, codes: Codes, words: Hashes, ends: Ints, first: int
-) -> int:
-    """Words of a chunk into words[first:]; the count with those before `first`.
+def split_chunk(chunk: Bytes, table: Folds, words: Hashes, ends: Ints, first: int) -> int:
+    """Hash a chunk's words into words[first:]; the count with those before `first`.
 
-    `codes`, `words` and `ends` need 3 * CHUNK entries and some more.
+    A rotating hash runs over all folded characters; that of a word is what is left of it once
+    the state before the word, rotated as far, is taken out. So no step depends on a branch but
+    for characters beyond ASCII. `words` and `ends` need 2 * len(chunk) + 1 entries from there.
     """
-    return _hash_words(codes, _fold_chunk(chunk, table, codes), words, ends, first)
+    state, count, place, at = np.uint64(0), first, 0, 0
+    while at < len(chunk):
+        if chunk[at] < 128:
+            code = np.int64(table[chunk[at]])
+            at += 1
+        else:
+            read, length = decode(chunk, at, len(chunk))
+            code = fold(read, table)
+            at += length
+        if code < 0:  # a word of its own, between 0s
+            words[count], ends[count] = state, place
+            state = state << np.uint64(14) | state >> np.uint64(50)
+            state ^= np.uint64(-code)
+            count, place, code = count + 1, place + 2, 0
+        words[count] = state
+        ends[count] = place
+        count += code == 0
+        state = (state << np.uint64(7) | state >> np.uint64(57)) ^ np.uint64(code)
+        place += 1
+    words[count], ends[count] = state, place
+    return _end_words(words, ends, first, count + 1)
+
+
+@kernel
+def hash_ngrams(words: Hashes, count: int, size: int, out: Hashes) -> int:
+    """All n-grams of `count` words into `out`; how many. A hash that turns and takes words in
+    and out; after Cohen, "Recursive hashing functions for n-grams" (1997)."""
+    if count < size:
+        return 0
+    state = np.uint64(0)
+    turn = np.uint64((9 * size) & 63)
+    back = (np.uint64(64) - turn) & np.uint64(63)
+    for k in range(size):
+        state = (state << np.uint64(9) | state >> np.uint64(55)) ^ words[k]
+    grams = count - size + 1
+    out[0] = finish(state)
+    for k in range(1, grams):
+        gone = words[k - 1]
+        state = (state << np.uint64(9) | state >> np.uint64(55)) ^ words[k + size - 1]
+        state ^= gone << turn | gone >> back
+        out[k] = finish(state)
+    return grams

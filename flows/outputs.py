@@ -13,6 +13,7 @@ from data import schema
 from data.encoding import Encoded, Lists, encode, sample_agrees
 from data.shards import FACTS, Layout, write_shards
 from data.tokenization import Tokenizer
+from filters.duplicates import join_pairs
 from flows.plan import Plan, Target
 from flows.rendering import Rendering, resolve_output
 from flows.stages import Runner, kept_samples, run_parts, sample_parts
@@ -183,11 +184,17 @@ def leftovers(plan: Plan) -> list[Path]:
 def duplicate_clusters(
     plan: Plan,
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]] | None:
-    """Ids of near-duplicates (sorted) and the cluster of each, where a filter's stage holds
-    such a table (`clusters-*.parquet` with `id` and `cluster`); the last filter's counts."""
-    for step in reversed(plan.steps):
-        files = sorted(step.verdicts.folder.glob("clusters-*.parquet"))
-        if files:
-            found = pl.read_parquet(files, columns=["id", "cluster"], glob=False).sort("id")
-            return found["id"].to_numpy(), found["cluster"].to_numpy()
-    return None
+    """Ids of near-duplicates (sorted) and the cluster of each, as the filters that compare
+    samples found them (`clusters-*.parquet`); what one of them joins is one cluster."""
+    tables = [
+        pl.read_parquet(file, columns=["id", "cluster"], glob=False)
+        for step in plan.steps
+        for file in sorted(step.verdicts.folder.glob("clusters-*.parquet"))
+    ]
+    if not tables:
+        return None
+    pairs = pl.concat(tables)
+    ids = pairs["id"].unique().sort().to_numpy()
+    # a cluster is named by one of its samples
+    first, second = (np.searchsorted(ids, pairs[name].to_numpy()) for name in ("id", "cluster"))
+    return ids, ids[join_pairs(len(ids), first, second)]

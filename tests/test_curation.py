@@ -1,5 +1,6 @@
 """The curate stage: verdicts and changes of a build whose samples are given."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -7,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet
@@ -19,6 +21,7 @@ from data.errors import DamagedPart, RecipeError, ShardmillError, SourceError
 from filters import load_filter
 from flows import curation
 from flows.curation import curate
+from flows.outputs import duplicate_clusters, pack, tokenize
 from flows.plan import Plan, plan_build
 from flows.recipe import make_knobs
 from flows.report import contamination, funnel
@@ -223,6 +226,37 @@ def test_an_earlier_build_is_a_reference(tmp_path: Path) -> None:
     plan = made(tmp_path, [step], [SEA + " Truly.", "Some other words that nobody wrote before."])
     curate(plan)
     assert verdicts(plan) == {0: "like_reference"}
+
+
+def test_a_cluster_is_on_one_side_of_the_validation_split(tmp_path: Path) -> None:
+    """Of pairs of problems that differ in a number, both stay, and they train or validate
+    together; one filter sees the first pair and the other all."""
+    draw = np.random.default_rng(0)
+    problems = [" ".join(draw.integers(0, 10**6, 40).astype(str)) for _ in range(30)]
+    rows = [
+        {"text": f"{words} has {number} pens.", "tag": "Math"}
+        for words in problems
+        for number in (3, 4)
+    ]
+    plan = made(tmp_path, [{"exact_duplicate": {"mode": "audit"}}, "near_duplicate"], rows, 7)
+    curate(plan)
+    assert verdicts(plan) == {}
+    found = duplicate_clusters(plan)
+    assert found is not None
+    assert found[0].tolist() == list(range(60))
+    assert found[1].tolist() == [n - n % 2 for n in range(60)]
+    (target,) = plan.targets
+    validation = target.settings.model_copy(update={"validation": 0.3})
+    target = dataclasses.replace(target, settings=validation)
+    tokenize(plan, target, print)
+    pack(plan, target)
+    sides = [
+        set(pl.read_ipc(target.shards.folder / f"{side}-*.arrow")["doc_ids"].explode())
+        for side in ("train", "validation")
+    ]
+    assert 0 < len(sides[1]) < 60
+    assert sides[0] | sides[1] == set(range(60))
+    assert all({id ^ 1 for id in side} == side for side in sides)
 
 
 def test_the_funnel_tells_tag_filter_and_reason(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_pairs_alike_are_found_and_no_others(
     pairs = {
         (min(a, b), max(a, b)): share
         for a, b, share in (
-            (int(a, 16), int(b, 16), share) for a, b, share in found.tables["pairs"].iter_rows()
+            (int(a, 16), int(b, 16), share) for a, b, share, _ in found.tables["pairs"].iter_rows()
         )
     }
     assert len(alike) > 60
@@ -134,6 +134,30 @@ def test_what_tells_maths_and_code_apart_is_no_edit(
     changed = f"{SEA}\n{other[0]}\n{SEA}".replace("nobody", "noone")
     same = [rows[0], {**rows[0], "text": changed}]
     assert len(rejected(near(), same, tmp_path)) == 1
+
+
+def test_clusters_join_what_no_filter_removes(tmp_path: Path) -> None:
+    """Copies in two sources, problems that differ in a number, and whatever an audit keeps."""
+    tank = "A tank of {} litres is filled by two pumps, and each of them gives nine litres."
+    rows: list[dict[str, Any]] = [
+        {"text": SEA, "source": "a"},
+        {"text": SEA + " Truly.", "source": "b"},
+        {"text": tank.format(30), "tag": "Math"},
+        {"text": tank.format(40), "tag": "Math"},
+        {"text": "Some words of another text altogether."},
+        {"text": SEA, "source": "a"},
+    ]
+    for knobs, fallen in (({"scope": "source"}, {5}), ({"mode": "audit"}, set())):
+        found = resolve(near(**knobs), [frame(rows)], tmp_path)
+        assert set(found.rejected["id"]) == fallen
+        table = found.tables["clusters"]
+        assert dict(table.select("id", "cluster").iter_rows()) == {0: 0, 1: 0, 5: 0, 2: 2, 3: 2}
+        assert table.filter(pl.col("id") == 0)["similarity"].item() == 1.0
+        assert 0.5 <= table.filter(pl.col("id") == 2)["similarity"].item() < 1
+        judged = exact(**knobs)
+        found = resolve(judged, [frame([*rows, {"text": SEA, "source": "b"}])], tmp_path)
+        assert set(found.rejected["id"]) == fallen
+        assert found.tables["clusters"].rows() == [(0, 0, 1.0), (5, 0, 1.0), (6, 0, 1.0)]
 
 
 def test_short_empty_and_blank_texts(tmp_path: Path) -> None:

@@ -91,6 +91,13 @@ def test_first_reasons_are_datatroves(
     assert len(other) <= len(texts) * 0.005, other[:3]
 
 
+def test_more_lines_than_words() -> None:
+    """Lines of nothing but blanks, all different."""
+    blanks = [chr(c) for c in (32, 9, 160, 5760, *range(8192, 8203), 8239, 8287, 12288)]
+    text = "\n".join(a + b + c for a in blanks for b in blanks for c in blanks)
+    assert ours("gopher_repetition", [text, text + "\n" + text]) == [None, "repeated_lines"]
+
+
 def test_the_papers_alpha_rule_counts_words_and_not_marks() -> None:
     text = "It is, to be sure, that: one, two; three, and four! " * 6 + "1 2 3 4 5 6 " * 2
     assert alpha([text]) == [None]

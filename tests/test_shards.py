@@ -136,6 +136,17 @@ def test_clusters_validate_together(tmp_path: Path) -> None:
     assert not held & set(rows(shards)["doc_ids"].explode().to_list())
 
 
+def test_a_cluster_above_the_share_trains(tmp_path: Path) -> None:
+    """However its hash falls: it would take most of the corpus out of training."""
+    given = [talk(n, 4) for n in range(60)]
+    ids = np.arange(60, dtype=np.uint64)
+    for name in range(100, 110):
+        clusters = np.where(ids < 40, np.uint64(name), ids)
+        folder = tmp_path / str(name)
+        shards = build(folder, given, clusters=(ids, clusters), validation=0.5)
+        assert set(range(40)) <= set(rows(shards)["doc_ids"].explode().to_list())
+
+
 def harmed(column: str, change: Callable[[Any], Any]) -> Callable[[pl.DataFrame], pl.DataFrame]:
     def harm(frame: pl.DataFrame) -> pl.DataFrame:
         values = frame[column].to_list()
