@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -238,7 +238,7 @@ class Loader:
     world_size: int = 1
     shuffle: bool = True
     drop_last: bool = True
-    collate: Collator = Collator()
+    collate: Callable[[Batch], dict[str, Any]] = Collator()
     epoch: int = field(default=0, init=False)
     row: int = field(default=0, init=False)
 

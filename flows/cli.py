@@ -229,6 +229,7 @@ def verify(path: Path, /, *, drop: bool = False) -> None:
 
 app.command("flows.preview:preview")
 app.command("flows.exporting:export")
+app.command("flows.train:train")
 
 
 @app.command(name="list")

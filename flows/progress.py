@@ -103,7 +103,7 @@ class Progress:
     def line(self) -> str:
         seconds = time.monotonic() - self._started
         left = self._wanted - self._reused - self._done
-        eta = _clock(left * seconds / self._done) if self._done else "?"
+        eta = clock(left * seconds / self._done) if self._done else "?"
         share = f"{self._accepted / self._done:.0%}" if self._done else "?"
         return (
             f"generate {self._reused + self._done}/{self._wanted} ({self.share:.0%})  "
@@ -117,7 +117,7 @@ class Progress:
             self._live = None
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
