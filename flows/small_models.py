@@ -59,7 +59,7 @@ def load_model(folder: str, vocabulary: int, length: int) -> Any:
     return model
 
 
-@torch.no_grad()  # type: ignore[untyped-decorator,unused-ignore]
+@torch.no_grad()
 def validate(model: Any, batches: Iterable[Mapping[str, Any]]) -> float:
     """The mean loss of all trained tokens; nan where there are none."""
     total, count, training = 0.0, 0, model.training

@@ -105,7 +105,7 @@ def _line(screen: Console) -> Iterator[Any]:
     """A line that is kept fresh on a terminal, and said now and then elsewhere. What it gives
     takes the jobs and an event, and tells whether it was one of progress."""
     status = screen.status("starting torch") if screen.is_terminal else None
-    said = begun = time.monotonic()
+    said, begun = -EVERY, time.monotonic()
     first = 0
     job: Job = {}
 
@@ -113,7 +113,7 @@ def _line(screen: Console) -> Iterator[Any]:
         nonlocal said, begun, first, job
         if "job" in event:
             job = next(j for j in jobs if j["folder"] == event["job"])
-            begun, first = time.monotonic(), 0
+            said, begun, first = -EVERY, time.monotonic(), 0
         elif "resumed" in event:
             first = event["resumed"]
             screen.print(f"resuming at step {first}")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from data.loader import Batch, Collator, Loader, Rows
@@ -35,6 +36,8 @@ from flows.checkpoints import (
 from flows.small_models import generate, held_out, load_model, make_model, text_batches, validate
 
 Emit = Callable[[dict[str, Any]], None]
+THREADED = 1_000_000
+"""Models of fewer parameters train on one core: their threads would mostly wait for each other."""
 
 
 class TrainingFailed(Exception):
@@ -131,6 +134,7 @@ class Record(TrainerCallback):  # type: ignore[misc]
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         facts = {"tokens": self.stream.tokens, "seconds": self.seconds}
         loader = self.stream.loader.state_dict()
+        (checkpoint / "training_args.bin").unlink(missing_ok=True)  # a pickle, and not needed
         commit(checkpoint / COMMITTED, {"step": state.global_step, "loader": loader, **facts})
 
 
@@ -157,10 +161,15 @@ def train(job: Mapping[str, Any], emit: Emit, interrupt: Callable[[Record], None
         load_model(str(source), *size) if source else make_model(job["model"], *size, job["eos"])
     )
 
+    if model.num_parameters() < THREADED:
+        torch.set_num_threads(1)
+
     def validation() -> float | None:
         if not job["validation"]:
             return None
-        return validate(model, held_out(job["shards"], "validation", job["batch_rows"]))
+        rows = held_out(job["shards"], "validation", job["batch_rows"])
+        loss: float = validate(model, rows)
+        return loss
 
     curve = Curve(folder / CURVE, state["step"])
     samples = folder / SAMPLES

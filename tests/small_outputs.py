@@ -14,13 +14,15 @@ from flows.recipe import Output
 from flows.rendering import resolve_output
 
 Talk = list[tuple[str, str]]
-SAMPLE = {
-    "id": pl.UInt64,
-    "tag": pl.String,
-    "text": pl.String,
-    "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
-    "licence": pl.String,
-}
+SAMPLE = pl.Schema(
+    {
+        "id": pl.UInt64,
+        "tag": pl.String,
+        "text": pl.String,
+        "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
+        "licence": pl.String,
+    }
+)
 
 
 def write_output(out: Path, name: str, samples: Sequence[str | Talk], **settings: Any) -> Path:
@@ -55,7 +57,10 @@ def write_output(out: Path, name: str, samples: Sequence[str | Talk], **settings
 
 
 def _row(number: int, sample: str | Talk) -> dict[str, Any]:
-    text = sample if isinstance(sample, str) else None
-    turns = None if text is not None else [{"role": r, "content": c} for r, c in sample]
+    text = turns = None
+    if isinstance(sample, str):
+        text = sample
+    else:
+        turns = [{"role": role, "content": content} for role, content in sample]
     empty = {"tag": None, "licence": "cc0-1.0"}
     return {"id": number * 0x9E3779B97F4A7C15 % 2**64, "text": text, "messages": turns, **empty}
