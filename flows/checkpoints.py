@@ -10,7 +10,6 @@ CURVE = "loss.csv"
 SETTINGS = "settings.json"
 SAMPLES = "samples.json"
 RESULT = "result.json"
-COMPARED = "compared.npy"
 COMMITTED = "loader.json"
 """Written into a checkpoint last: one without it was cut off and is not resumed from."""
 COLUMNS = ("step", "train_loss", "validation_loss", "tokens")

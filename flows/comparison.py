@@ -2,13 +2,14 @@
 
 import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
 from data.errors import RecipeError, SourceError
-from flows.checkpoints import COMPARED
 from flows.train_process import do_runs
 from flows.train_samples import named
 from flows.training import Job, Run
@@ -34,20 +35,22 @@ def compare_runs(names: list[str], runs: list[Run], text: Path | None, screen: C
         for name, run in zip(names, runs, strict=True)
         if run.job["validation"]
     }
-    if text is not None:
-        places[f"text of {text}"] = str(_write_ids(first, text))
-    if not places:
+    ids = None if text is None else _encode(first, text)
+    if not places and ids is None:
         raise RecipeError(
             "none of the builds holds anything out",
             fix="give an output `validation: 0.05`, or a file with --text",
         )
-    judged = [{**run.job, "held_out": places} for run in runs]
-    found = do_runs(runs, screen, judged)
+    with TemporaryDirectory(prefix="shardmill-") as scratch:
+        if ids is not None:  # for a process that has no tokenizer
+            path = Path(scratch) / "text.npy"
+            np.save(path, ids)
+            places[f"text of {text}"] = str(path)
+        found = do_runs(runs, screen, [{**run.job, "held_out": places} for run in runs])
     screen.print(_table(names, runs, list(places), found))
 
 
-def _write_ids(run: Run, text: Path) -> Path:
-    """The text's ids beside the first run, for a process that has no tokenizer."""
+def _encode(run: Run, text: Path) -> npt.NDArray[np.uint32]:
     try:
         content = text.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -55,9 +58,7 @@ def _write_ids(run: Run, text: Path) -> Path:
     ids, _ = named(run.job["tokenizer"]).encode([content])
     if len(ids) < 2:
         raise SourceError("has no two tokens", where=str(text))
-    path = run.folder / COMPARED
-    np.save(path, ids)
-    return path
+    return ids
 
 
 def _table(names: list[str], runs: list[Run], places: list[str], found: list[Job]) -> Table:

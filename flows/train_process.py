@@ -27,16 +27,14 @@ LOG = "trainer.log"
 
 def do_runs(runs: list[Run], screen: Console, then: list[Job] | None = None) -> list[Job]:
     """Train what is not finished, then do the other jobs; gives what those found."""
-    for run in runs:
-        if run.done:
-            screen.print(f"finished before: {run.folder}", markup=False)
-    jobs = [run.job for run in runs if not run.done] + (then or [])
-    if not jobs:
-        return []
     with ExitStack() as locks:
         for run in runs:
             locks.enter_context(lock(run.folder))
-        return _run_jobs(jobs, screen)
+            run.begin()
+            if run.done:
+                screen.print(f"finished before: {run.folder}", markup=False)
+        jobs = [run.job for run in runs if not run.done] + (then or [])
+        return _run_jobs(jobs, screen) if jobs else []
 
 
 def _run_jobs(jobs: list[Job], screen: Console) -> list[Job]:

@@ -160,9 +160,7 @@ def train(job: Mapping[str, Any], emit: Emit, interrupt: Callable[[Record], None
     model = (
         load_model(str(source), *size) if source else make_model(job["model"], *size, job["eos"])
     )
-
-    if model.num_parameters() < THREADED:
-        torch.set_num_threads(1)
+    _limit_threads(model)
 
     def validation() -> float | None:
         if not job["validation"]:
@@ -211,12 +209,18 @@ def train(job: Mapping[str, Any], emit: Emit, interrupt: Callable[[Record], None
     return model
 
 
+def _limit_threads(model: Any) -> None:
+    if model.num_parameters() < THREADED:
+        torch.set_num_threads(1)
+
+
 def evaluate(job: Mapping[str, Any], emit: Emit) -> None:
     """The loss of a finished run's model on each set of held-out rows or ids."""
     checkpoint = last_checkpoint(Path(job["folder"]))
     if checkpoint is None:
         raise TrainingFailed(f"{job['folder']} holds no whole checkpoint")
     model = load_model(str(checkpoint), job["vocabulary"], job["length"])
+    _limit_threads(model)
     for name, place in job["held_out"].items():
         size = job["batch_rows"]
         text = place.endswith(".npy")

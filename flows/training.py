@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data import ROOT
-from data.errors import EngineError, RecipeError
-from data.loader import Rows
+from data.errors import EngineError, RecipeError, ShardmillError
+from data.loader import LoaderError, Rows
 from data.parts import read_manifest, sha256_file
 from flows.checkpoints import RESULT, SETTINGS, checkpoints, commit
 from flows.train_samples import find_prompts
 from inference.models import engine_python
 
 NEEDS = ("torch", "transformers", "accelerate", "pyarrow", "numpy")
+LOGS = "logs"
+"""Where the lock of a folder lies."""
 SIZES = {"nano": (2, 2, 32), "tiny": (4, 4, 128), "small": (6, 6, 384)}
 """Layers, heads, width."""
 
@@ -44,13 +46,26 @@ class Options:
 
 @dataclass(frozen=True)
 class Run:
+    """`settings` decide what comes out; `job` is what the trainer is told. `fresh`: what an earlier
+    run left is removed first."""
+
     shards: Path
     folder: Path
+    settings: Job
     job: Job
+    fresh: bool
 
     @property
     def done(self) -> bool:
         return (self.folder / RESULT).is_file()
+
+    def begin(self) -> None:
+        """Make the folder ready; only under its lock."""
+        for path in self.folder.iterdir() if self.fresh else ():
+            if path.name != LOGS:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not (self.folder / SETTINGS).is_file():
+            commit(self.folder / SETTINGS, self.settings)
 
 
 def trainer_python() -> Path:
@@ -93,7 +108,10 @@ def plan_run(shards: Path, options: Options, out: Path | None, *, fresh: bool = 
     Raises RecipeError where the folder holds a run of other settings, or sizes do not fit.
     """
     manifest = read_manifest(shards) or {}
-    rows = Rows(shards)
+    try:
+        rows = Rows(shards)
+    except LoaderError as error:
+        raise ShardmillError(str(error)) from error
     start, model = _model(options, manifest)
     folder = out or shards.resolve().parent.parent / "train" / f"{shards.name}-{model['kind']}"
     prompts = find_prompts(shards, manifest, options.prompts)
@@ -114,20 +132,17 @@ def plan_run(shards: Path, options: Options, out: Path | None, *, fresh: bool = 
         "temperature": options.temperature,
     }
     places = {"shards": str(shards.resolve()), "folder": str(folder.resolve()), "held_out": {}}
-    run = Run(shards, folder, {**settings, **places, "from": start and str(start)})
-    if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    _keep_settings(folder, settings)
-    return run
+    if not fresh:
+        _check_settings(folder, settings)
+    elif start and start.resolve().is_relative_to(folder.resolve()):
+        raise RecipeError("--fresh would remove what --from starts with", where=str(folder))
+    job = {**settings, **places, "from": start and str(start)}
+    return Run(shards, folder, settings, job, fresh)
 
 
-def _keep_settings(folder: Path, settings: Job) -> None:
+def _check_settings(folder: Path, settings: Job) -> None:
     path = folder / SETTINGS
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        commit(path, settings)
-        return
-    before = json.loads(path.read_bytes())
+    before = json.loads(path.read_bytes()) if path.is_file() else settings
     differing = [key for key in settings if before.get(key) != settings[key]]
     if differing:
         shown = ", ".join(f"{key} was {str(before.get(key))[:60]}" for key in differing)
@@ -150,13 +165,17 @@ def _model(options: Options, manifest: dict[str, Any]) -> tuple[Path | None, dic
             raise RecipeError(f"a llama's heads need an even width, not {width // heads}")
         return None, {"kind": kind, **sizes}
     start = find_checkpoint(options.start)
-    config = json.loads((start / "config.json").read_bytes())
-    kind, vocabulary = config["model_type"], manifest["tokenizer"]["vocabulary"]
+    try:
+        config = json.loads((start / "config.json").read_bytes())
+        kind, size = config["model_type"], int(config["vocab_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecipeError("has no config.json of a language model", where=str(start)) from error
+    vocabulary = manifest["tokenizer"]["vocabulary"]
     if options.model not in (None, kind):
         raise RecipeError(f"--model {options.model} and a {kind} in --from", where=str(start))
-    if config["vocab_size"] > vocabulary:
+    if size > vocabulary:
         raise RecipeError(
-            f"its vocabulary has {config['vocab_size']:,} ids, that of the shards {vocabulary:,}",
+            f"its vocabulary has {size:,} ids, that of the shards {vocabulary:,}",
             where=str(start),
         )
     positions = config.get("n_positions")  # learnt ones, which cannot be added

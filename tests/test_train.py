@@ -112,15 +112,17 @@ def test_wrong_usage_is_one_line(
 
 def test_another_run_is_refused_and_fresh_removes_the_first(out: Path, tmp_path: Path) -> None:
     shards, folder = out / "shards" / "pretrain", tmp_path / "run"
+    folder.mkdir()
     first = Options(None, {"layers": 1, "heads": 1, "width": 8}, 5, 8, 1e-3, 0)
-    plan_run(shards, first, folder)
+    plan_run(shards, first, folder).begin()
     (folder / "loss.csv").write_text("")
-    assert plan_run(shards, first, folder).job["steps"] == 5
+    plan_run(shards, first, folder).begin()
     with pytest.raises(RecipeError, match="steps was 5"):
         plan_run(shards, replace(first, steps=6), folder)
     assert (folder / "loss.csv").exists()
-    plan_run(shards, replace(first, steps=6), folder, fresh=True)
+    plan_run(shards, replace(first, steps=6), folder, fresh=True).begin()
     assert not (folder / "loss.csv").exists()
+    plan_run(shards, replace(first, steps=6), folder)
 
 
 def test_without_torch_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
