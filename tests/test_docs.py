@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,6 +83,29 @@ def test_the_readmes_exports_are_made_where_it_says(demo: Path) -> None:
         words = [str(demo / word) if word.startswith("runs/") else word for word in command.split()]
         app(words, exit_on_error=False)
         assert (demo / "runs" / "demo" / "exports" / "pretrain" / to / "manifest.json").is_file()
+
+
+def test_the_readmes_training_commands_are_understood() -> None:
+    commands = training_commands()
+    assert len(commands) == 3
+    for words in commands:
+        app.parse_args(words, exit_on_error=False, print_error=False)
+
+
+@pytest.mark.train
+def test_the_readmes_first_training_command_runs(demo: Path) -> None:
+    words = training_commands()[0]
+    little = ["--steps", "2", "--batch-rows", "1", "--prompt", "The"]
+    at = words.index("runs/demo")
+    app([*words[:at], str(demo / "runs" / "demo"), *words[at + 1 :], *little], exit_on_error=False)
+    folder = demo / "runs" / "demo" / "train" / "pretrain-gpt2"
+    for name in ("loss.csv", "loss.png", "samples.md", "checkpoints/checkpoint-2/config.json"):
+        assert (folder / name).is_file()
+
+
+def training_commands() -> list[list[str]]:
+    (block,) = [text for text in blocks("README.md", "") if "shardmill train" in text]
+    return [shlex.split(line)[1:] for line in block.splitlines()]
 
 
 def test_the_contributing_example_is_an_exporter(
