@@ -121,9 +121,7 @@ def _remove(folder: Path) -> None:
         raise output_error(folder, error) from error
 
 
-def _report(
-    out: Path, unused: list[dict[str, Any]], *, json: bool, removed: bool
-) -> None:
+def _report(out: Path, unused: list[dict[str, Any]], *, json: bool, removed: bool) -> None:
     size = sum(stage["bytes"] for stage in unused)
     if json:
         whole = {"out": str(out), "removed": removed, "bytes": size, "stages": unused}

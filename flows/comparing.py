@@ -88,7 +88,9 @@ def _title(title: str, count: int) -> None:
 
 
 def _value(value: Any) -> str:
-    return "-" if value is None else one_line(js.dumps(value, ensure_ascii=False, default=str))
+    if value is None:
+        return "not set"
+    return one_line(js.dumps(value, ensure_ascii=False, default=str))
 
 
 def _show_funnel(funnel: dict[str, Any]) -> None:

@@ -58,7 +58,8 @@ def _head(title: str) -> None:
 
 
 def _line(text: str, style: str = "") -> None:
-    screen.print(Text(f"  {text}", style=style))
+    if text:
+        screen.print(Text(f"  {text}", style=style))
 
 
 def _block(text: str) -> None:
@@ -100,7 +101,7 @@ def _show(story: Story) -> None:
         _line(f"fell at {fell['stage']}: {fell['reason']}{figures}", STYLES["rejected"])
     if seed := story["seed"]:
         _head("seed")
-        _line(_pairs({key: seed[key] for key in ("id", "from", "hub", "files", "at")}))
+        _line(_pairs({key: seed[key] for key in ("id", "from", "hub", "at")}))
         _line(_pairs(seed["columns"] or {"text": seed["text"]}))
     if prompt := story["prompt"]:
         _head("prompt")

@@ -107,7 +107,8 @@ def table_facts(frame: pl.LazyFrame, ask: Ask, place: Path) -> Facts:
     if ask.where is not None:
         frame = filtered(frame, ask.where, place)
     names = frame.collect_schema()
-    keys = [name for name in ("source", "tag", "filter", "reason") if name in names]
+    labels = ("source", "tag", "filter", "reason")
+    keys = [name for name in labels if names.get(name) == pl.String]
     sums = {"rows": pl.len()}
     if "tokens" in names:
         sums["tokens"] = pl.col("tokens").sum()

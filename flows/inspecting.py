@@ -199,8 +199,8 @@ def _show_table(found: dict[str, Any], ask: Ask) -> None:
     parts = f", {found['parts']} parts" if "parts" in found else ""
     head = f"{found['path']}  ({found['state']}{parts})"
     screen.print(head, style="bold", markup=False)
-    for name, kind in found["schema"].items():
-        screen.print(f"  {name}: {kind}", markup=False)
+    columns = (f"{name} {kind}" for name, kind in found["schema"].items())
+    screen.print(f"columns: {', '.join(columns)}", markup=False)
     screen.print(f"{found['rows']:,} rows", style="bold")
     for group in found["groups"]:
         names = " ".join(str(v) for k, v in group.items() if k not in ("rows", "tokens") and v)

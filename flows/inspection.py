@@ -148,7 +148,7 @@ def filtered(rows: pl.LazyFrame, where: pl.Expr, place: Path) -> pl.LazyFrame:
     except pl.exceptions.PolarsError as error:
         names = ", ".join(name for name in rows.collect_schema() if name != "row")
         raise RecipeError(
-            f"--where fails: {str(error).partition(chr(10))[0]}",
+            f"--where fails: {str(error).partition(chr(10))[0].partition('; valid')[0]}",
             where=str(place),
             fix=f"the columns are {names}",
         ) from error

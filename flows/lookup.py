@@ -58,7 +58,7 @@ def find(
     for first, last in ranges:
         start = int(np.searchsorted(ids, np.uint64(first)))
         stop = int(np.searchsorted(ids, np.uint64(last), "right"))
-        pieces.append(pl.DataFrame(entries.slice(start, stop - start)))
+        pieces.append(entries.slice(start, stop - start))
     return pl.concat(pieces).unique(maintain_order=True)
 
 
@@ -66,18 +66,18 @@ def _u64(value: int) -> pl.Expr:
     return pl.lit(value, pl.UInt64)
 
 
-def _index(stage: StoredStage, stamp: str, table: str, column: str) -> pa.Table:
+def _index(stage: StoredStage, stamp: str, table: str, column: str) -> pl.DataFrame:
     """The index on disk where it is of this very manifest, or a new one, kept if that can be."""
     path = stage.path / f"{column}s-of-{table}.ipc"
     with contextlib.suppress(OSError, pa.ArrowException), pa.memory_map(str(path)) as file:
         found = pa.ipc.open_file(file).read_all()
         if (found.schema.metadata or {}).get(_STAMP) == stamp.encode():
-            return found.combine_chunks()
+            return pl.DataFrame(found)
     entries = _ids(stage.files(table), column).sort("id", "part", "row")
     made = entries.to_arrow().replace_schema_metadata({_STAMP: stamp.encode()})
     with contextlib.suppress(OutputError):  # only the next question would be quicker
         write_file(path, to_arrow(made, max(1, made.num_rows)))
-    return made.combine_chunks()
+    return entries
 
 
 def _ids(files: list[Path], column: str) -> pl.DataFrame:

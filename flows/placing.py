@@ -41,45 +41,41 @@ def _tokens(file: Path | None, id: int) -> tuple[int | None, dict[str, str] | No
     """How many tokens a part has of the sample, or why the template rejected it."""
     if file is None:
         return None, None
-    table = _mapped(file)
-    facts = json.loads((table.schema.metadata or {}).get(FACTS, b"{}"))
-    for shown, reason, detail in facts.get("rejected", ()):
-        if shown == show_id(id):
-            return None, {"reason": reason, "detail": detail}
-    rows = np.flatnonzero(table["id"].to_numpy() == np.uint64(id))
-    return (len(table["input_ids"][int(rows[0])]), None) if len(rows) else (None, None)
-
-
-def _mapped(file: Path) -> pa.Table:
     try:
         with pa.memory_map(str(file)) as source:
-            return pa.ipc.open_file(source).read_all()
-    except (pa.ArrowException, OSError) as error:
+            metadata = pa.ipc.open_file(source).schema.metadata or {}
+        own = pl.scan_ipc([file], glob=False).filter(pl.col("id") == pl.lit(id, pl.UInt64))
+        lengths = own.select(pl.col("input_ids").list.len()).collect()["input_ids"]
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
         raise DamagedPart(file) from error
+    for shown, reason, detail in json.loads(metadata.get(FACTS, b"{}")).get("rejected", ()):
+        if shown == show_id(id):
+            return None, {"reason": reason, "detail": detail}
+    return (int(lengths[0]) if len(lengths) else None), None
 
 
 def _rows(folder: Path, manifest: dict[str, Any], id: int) -> Iterator[dict[str, Any]]:
-    """Every row with a fragment of the sample; of each shard the column of ids alone is read."""
+    """Every fragment of the sample; of each shard the columns about documents alone are read."""
     for part in manifest["parts"]:
-        table = _mapped(folder / part["file"]).select(["doc_ids", "doc_offsets", "seq_lengths"])
-        first = 0
-        for batch in table.to_batches():
-            ids = batch.column("doc_ids")
-            for hit in np.flatnonzero(ids.values.to_numpy() == np.uint64(id)).tolist():
-                offsets = ids.offsets.to_numpy()
-                row = int(np.searchsorted(offsets, hit, "right")) - 1
-                fragment = hit - int(offsets[row])
-                lengths = batch.column("seq_lengths")[row].as_py()
-                start = sum(lengths[:fragment])
-                yield {
-                    "split": part["split"],
-                    "shard": f"{folder.name}/{part['file']}",
-                    "row": first + row,
-                    "start": start,
-                    "end": start + lengths[fragment],
-                    "document_offset": batch.column("doc_offsets")[row].as_py()[fragment],
-                }
-            first += batch.num_rows
+        file = folder / part["file"]
+        about = pl.scan_ipc([file], glob=False).select("doc_ids", "doc_offsets", "seq_lengths")
+        holds = pl.col("doc_ids").list.contains(pl.lit(id, pl.UInt64))
+        try:
+            found = about.with_row_index("row").filter(holds).collect()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DamagedPart(file) from error
+        for row in found.iter_rows(named=True):
+            borders = np.cumsum([0, *row["seq_lengths"]]).tolist()
+            for fragment, owner in enumerate(row["doc_ids"]):
+                if owner == id:
+                    yield {
+                        "split": part["split"],
+                        "shard": f"{folder.name}/{file.name}",
+                        "row": row["row"],
+                        "start": borders[fragment],
+                        "end": borders[fragment + 1],
+                        "document_offset": row["doc_offsets"][fragment],
+                    }
 
 
 def is_address(text: str) -> bool:

@@ -41,7 +41,8 @@ class StoredStage:
         return sorted(self.path.glob(f"{table}-[0-9]*.*"))
 
     def file(self, part: int, table: str = "part") -> Path | None:
-        return next(iter(self.path.glob(f"{table}-{part:05d}.*")), None)
+        names = (f"{table}-{part:05d}.{suffix}" for suffix in ("parquet", "arrow"))
+        return next((self.path / name for name in names if (self.path / name).is_file()), None)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,6 @@ def _seed(build: StoredBuild, source: str, row: dict[str, Any] | None) -> Story 
         "text": row["seed_text"],
         "columns": _json(row.get("seed")),
         "from": stage.settings.get("from") if stage else None,
-        "files": sorted(stage.settings.get("files", ())) if stage else [],
         "hub": stage.settings.get("hub") or None if stage else None,
         "at": None,
     }
