@@ -32,6 +32,7 @@ from flows.report import account, write_report
 from flows.samples import parse_samples
 from flows.seeds import read_seeds
 from flows.stages import Runner, Work, run_parts
+from flows.storing import store_build
 
 THREADS = 4
 REBUILDS = 20
@@ -59,6 +60,7 @@ def run_sources(plan: Plan, progress: Progress, run: Runner = run_parts) -> None
 def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataFrame:
     """Whatever of the plan is not done, and the funnel. A damaged part is made again."""
     store(plan.out / "estimate.json", estimate(plan))
+    store_build(plan)
     rebuild = 0
     while True:
         try:

@@ -1,6 +1,7 @@
 """The command line. Prefect is imported by `run` alone, so that the rest answers at once."""
 
 import importlib.metadata
+import inspect
 import os
 import signal
 import sys
@@ -13,7 +14,6 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from data.errors import Interrupted, RecipeError, ShardmillError, nearest
-from data.parts import lock
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -73,6 +73,7 @@ def run(
     """
     for name, value in QUIET.items():  # before anything imports Prefect, which reads them once
         os.environ.setdefault(name, value)
+    from data.parts import lock
     from flows.plan import plan_build
 
     plan = plan_build(recipe, out, set_, scale, offline=offline)
@@ -98,10 +99,12 @@ def _reuse(plan: "Plan") -> "DataFrame | None":
     """The funnel of a build with nothing to do; None where there is something, be it damage."""
     from data.errors import DamagedPart
     from flows.report import write_report
+    from flows.storing import store_build
 
     if not plan.done:
         return None
     try:
+        store_build(plan)
         return write_report(plan)
     except DamagedPart:
         return None
@@ -182,28 +185,6 @@ def _summarize(plan: "Plan", table: "DataFrame") -> None:
 
 
 @app.command
-def inspect(path: Path, /, *, rows: int = 2, width: int = 100) -> None:
-    """Show shards: schema, counts, fill, token histogram, and rows with document borders.
-
-    Example: shardmill inspect runs/demo/shards --rows 5
-
-    Parameters
-    ----------
-    path
-        A folder of shards, or one above it (runs/demo or runs/demo/shards).
-    rows
-        How many rows to decode, spread over the shards.
-    width
-        Characters shown from the start and the end of each document.
-    """
-    from flows.inspection import inspect_shards
-
-    if rows < 0 or width < 1:
-        raise RecipeError("--rows must not be negative and --width must be above 0")
-    inspect_shards(path, rows, width, screen)
-
-
-@app.command
 def verify(path: Path, /, *, drop: bool = False) -> None:
     """Test every checksum and the invariants of packed rows; exit 1 where one fails.
 
@@ -233,11 +214,24 @@ def verify(path: Path, /, *, drop: bool = False) -> None:
     screen.print(f"{checked} files are as their manifests say")
 
 
-app.command("flows.doctor:doctor")
-app.command("flows.planning:plan")
-app.command("flows.preview:preview")
-app.command("flows.exporting:export")
-app.command("flows.train:train")
+def _later(target: str) -> None:
+    """Register MODULE:FUNCTION, imported when it is asked for; its help is read as text, so that
+    `shardmill --help` shows its first line and imports nothing."""
+    module, _, name = target.partition(":")
+    source = Path(__file__).with_name(f"{module.partition('.')[2]}.py").read_text("utf-8")
+    text = source.partition(f"\ndef {name}(")[2].split('"""')[1]
+    app.command(target, help=inspect.cleandoc(text))
+
+
+_later("flows.doctor:doctor")
+_later("flows.planning:plan")
+_later("flows.preview:preview")
+_later("flows.train:train")
+_later("flows.inspecting:inspect")
+_later("flows.explaining:explain")
+_later("flows.comparing:diff")
+_later("flows.collecting:gc")
+_later("flows.exporting:export")
 
 
 @app.command(name="list")

@@ -7,8 +7,8 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from data.errors import RecipeError
-from flows.comparison import compare_runs
 from flows.inspection import find_outputs
+from flows.train_comparison import compare_runs
 from flows.train_process import do_runs
 from flows.train_results import summarize
 from flows.training import SIZES, Kind, Options, plan_run
