@@ -44,9 +44,9 @@ tags: [synthetic, shardmill]
 Packed training rows of {size} tokens, made by shardmill from the recipe `{plan.recipe.name}`
 (seed {plan.recipe.seed}). Generated text is by {plan.model.name}.
 
-{_table(SPLIT_COLUMNS, _splits(manifest))}
+{markdown_table(SPLIT_COLUMNS, _splits(manifest))}
 
-{_table(["source", "asked for", "tokens there", "tokens here", "licences"], _sources(manifest))}
+{markdown_table(["source", "asked for", "tokens there", "tokens here", "licences"], _sources(manifest))}
 
 Template {manifest["template"]}, loss on {manifest["loss"]} tokens, packed by
 {manifest["packing"]}. Tokenizer {tokenizer["name"]} ({tokenizer["vocabulary"]:,} ids, in
@@ -67,11 +67,11 @@ rows = pl.scan_ipc("train-*.arrow").select("input_ids", "seq_lengths").collect()
 ```
 
 ## Funnel
-{_table(header, rows)}
+{markdown_table(header, rows)}
 """
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -85,12 +85,15 @@ def run(recipe: str, /, *, out: Path | None = None, set_: Set = (), scale: float
 def _reuse(plan: "Plan") -> "DataFrame | None":
     """The funnel of a build with nothing to do; None where there is something, be it damage."""
     from data.errors import DamagedPart
+    from flows.page import write_page
     from flows.report import write_report
 
     if not plan.done:
         return None
     try:
-        return write_report(plan)
+        table = write_report(plan)
+        write_page(plan.out)
+        return table
     except DamagedPart:
         return None
 
@@ -173,6 +176,8 @@ def _summarize(plan: "Plan", table: "DataFrame") -> None:
         if not manifest["splits"]["train"]["rows"]:
             screen.print(f"warning: {target.name} has no training rows", style="yellow")
         screen.print(f"shards: {target.shards.folder}", markup=False)
+    page = plan.out / "report" / "index.html"
+    screen.print(f"report: {page.resolve().as_uri()}", markup=False)
 
 
 @app.command
@@ -229,6 +234,7 @@ def verify(path: Path, /, *, drop: bool = False) -> None:
 
 app.command("flows.preview:preview")
 app.command("flows.exporting:export")
+app.command("flows.reporting:report")
 
 
 @app.command(name="list")
