@@ -8,6 +8,7 @@ from flows.plan import Plan, Target
 
 NON_COMMERCIAL = re.compile(r"(?i)(?:^|[^a-z])nc(?:[^a-z]|$)|non-?\s?commercial")
 
+SOURCE_COLUMNS = ["source", "asked for", "tokens there", "tokens here", "licences"]
 SPLIT_COLUMNS = ["split", "rows", "documents", "documents split", "tokens", "trained", "fill"]
 
 
@@ -46,7 +47,7 @@ Packed training rows of {size} tokens, made by shardmill from the recipe `{plan.
 
 {markdown_table(SPLIT_COLUMNS, _splits(manifest))}
 
-{markdown_table(["source", "asked for", "tokens there", "tokens here", "licences"], _sources(manifest))}
+{markdown_table(SOURCE_COLUMNS, _sources(manifest))}
 
 Template {manifest["template"]}, loss on {manifest["loss"]} tokens, packed by
 {manifest["packing"]}. Tokenizer {tokenizer["name"]} ({tokenizer["vocabulary"]:,} ids, in

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from aiohttp import web
 
+import prompts
 from data import ROOT
 from data.errors import DamagedPart, SourceError
 from flows.page import facts, write_page
@@ -37,6 +38,27 @@ HOSTILE = [
 ]
 
 
+KIND = '''
+"""Whatever the model says."""
+
+from prompts import Draft, TaskKind, user
+
+
+class AsItComes(TaskKind):
+    """Whatever the model says."""
+
+    NEEDS = {"topic": str}
+
+    def messages(self, seed):
+        return user(f"Tell me of {seed['topic']}.")
+
+    def parse(self, reply, seed):
+        return Draft(reply)
+
+    EXAMPLES = ()
+'''
+
+
 def answer(body: dict[str, Any], before: int) -> web.Response:
     """Mostly prose of its own; some the same for many, some hostile, some of a benchmark."""
     number = int(body["seed"]) % 1000
@@ -44,7 +66,7 @@ def answer(body: dict[str, Any], before: int) -> web.Response:
     if number % 4 == 0:
         text = "A lighthouse keeper counts the ships that pass by his rock in the night."
     elif number % 7 == 0:
-        text = HOSTILE[number % len(HOSTILE)] + f" {number} and more than five words."
+        text = HOSTILE[number % len(HOSTILE)] + " and more than five words."
     elif number % 11 == 0:
         text = f"{number}: which gas do plants take up from air? They say, carbon dioxide. {number}"
     elif number % 13 == 0:
@@ -61,8 +83,8 @@ def recipe_of(recipe: dict[str, Any]) -> None:
     ]
     recipe["generate"] = {
         "books": {
-            "kind": "question_answer",
-            "seeds": {"file": "data/seeds/questions.jsonl"},
+            "kind": "as_it_comes",
+            "seeds": {"file": "data/seeds/topics.jsonl"},
             "samples": 120,
         },
     }
@@ -77,7 +99,9 @@ def recipe_of(recipe: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan]:
     folder = tmp_path_factory.mktemp("page")
-    with FakeServer(fault=answer) as server:
+    (folder / "as_it_comes.py").write_text(KIND)
+    with FakeServer(fault=answer) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompts, "__path__", [*prompts.__path__, str(folder)])
         recipe: dict[str, Any] = {
             "name": "small",
             "engine": {"model": "fake", "endpoints": [server.url]},
@@ -104,7 +128,7 @@ def test_the_page_says_what_the_funnel_says(plan: Plan, page: Page) -> None:
     assert f"samples kept {kept['rows'].sum()} of 120" in page.text("summary")
     stages = {row[0]: row[1:] for row in page.rows["funnel"]}
     steps = ["normalize_text", "length", "exact_duplicate", "decontaminate"]
-    assert list(stages) == ["after", "asked", "parse", *steps]
+    assert list(stages) == ["after", "asked", *steps]
     assert numbers(stages["decontaminate"][:1]) == [kept["tokens"].sum()]
     fallen = funnel.filter(pl.col("filter").is_not_null() & (pl.col("rows") > 0))
     sums = fallen.group_by("filter", "reason").agg(pl.col("rows", "tokens").sum())
@@ -118,8 +142,7 @@ def test_lengths_add_up_to_what_came_in_and_what_was_kept(plan: Plan, page: Page
     funnel = pl.read_csv(plan.out / "funnel.csv")
     kept = funnel.filter(pl.col("stage") == "kept")["rows"].sum()
     bins = [numbers(row) for row in page.rows["lengths"][1:]]
-    refused = funnel.filter(pl.col("stage") == "parse")["rows"].sum()
-    assert sum(row[2] for row in bins) == 120 - refused
+    assert sum(row[2] for row in bins) == 120
     assert sum(row[3] for row in bins) == kept
     assert any(row[2] and not row[3] for row in bins)
 
@@ -128,12 +151,10 @@ def test_examples_are_ten_of_each_reason_and_show_their_verdict(plan: Plan) -> N
     found = facts.gather(Stored(plan.out))
     stages = [step.verdicts for step in plan.steps]
     tables = [stage.read(n) for stage in stages for n in range(stage.count())]
-    samples = plan.sources[0].samples
-    tables += [samples.read(n, "verdicts") for n in range(samples.count())]
     rows = (row for table in tables for row in table.to_pylist())
     verdicts = {f"{row['id']:016x}": (row["filter"], row["reason"]) for row in rows}
     shown = found["rejections"]["reasons"]
-    assert {"same_text", "too_short"} < {row["reason"] for row in shown}
+    assert {"same_text", "too_short"} == {row["reason"] for row in shown}
     for row in shown:
         assert len(row["examples"]) == min(10, row["rows"])
         for example in row["examples"]:
@@ -143,10 +164,9 @@ def test_examples_are_ten_of_each_reason_and_show_their_verdict(plan: Plan) -> N
 
 
 def test_the_largest_group_of_duplicates_is_shown_with_its_texts(plan: Plan, page: Page) -> None:
-    same = facts.gather(Stored(plan.out))["rejections"]["reasons"]
-    fallen = next(row["rows"] for row in same if row["reason"] == "same_text")
+    texts = pl.read_parquet(plan.sources[0].samples.folder / "part-*.parquet")["text"]
     said = page.text("duplicates")
-    assert f"{fallen + 1} alike" in said
+    assert f"{texts.str.starts_with('A lighthouse').sum()} alike" in said
     assert said.count("A lighthouse keeper counts") == 6
     assert said.count("stayed") >= 1
 
@@ -203,7 +223,7 @@ def test_nothing_is_fetched_and_only_our_script_may_run(page: Page) -> None:
 
 
 def test_hostile_text_is_shown_and_does_nothing(page: Page) -> None:
-    source, said = page.source, page.text("rejected")
+    source, said = page.source, page.text("rejected") + page.text("duplicates")
     assert "</script><script>document.title = 'owned'</script><img src=x" in said
     assert "left ⟨U+202E⟩ right ⟨U+2066⟩ marks" in said
     assert not re.search("[\x00-\x08\x0e-\x1f\u202a-\u202e\u2066-\u2069]", source)

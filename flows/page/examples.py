@@ -56,9 +56,9 @@ def choose(build: Stored) -> Chosen:
     best: list[pl.DataFrame] = []
     largest = pl.DataFrame(schema=_GROUPS)
     members = pl.DataFrame(schema=_MEMBERS)
-    for index, stage, rows in _verdicts(build):
-        ranks = pl.Series("rank", _mix(rows["id"].to_numpy(), build.seed))
-        rows = rows.with_columns(
+    for index, stage, verdicts in _verdicts(build):
+        ranks = pl.Series("rank", _mix(verdicts["id"].to_numpy(), build.seed))
+        rows = verdicts.with_columns(
             ranks,
             stage=pl.col("filter") if stage is None else pl.lit(stage),
             part=pl.lit(index, pl.Int64),
@@ -75,7 +75,7 @@ def choose(build: Stored) -> Chosen:
         wanted = {id: part for table in best for id, part in table.select("id", "part").rows()}
         ids = {id for of_reason in chosen.reasons.values() for id in of_reason}
         at = {id: wanted[id] for id in ids}
-        at |= {id: part for id, part in members.select("id", "part").rows()}
+        at |= dict(members.select("id", "part").iter_rows())
         kept = {cluster.kept for cluster in chosen.clusters} - set(at)
         at |= places(build, kept)
         shown = {cluster.kept for cluster in chosen.clusters} | ids
