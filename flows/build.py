@@ -7,6 +7,7 @@ from uuid import UUID
 from polars import DataFrame
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
+    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -25,10 +26,11 @@ from flows.diversity import warn_of_collapse
 from flows.estimates import estimate, store
 from flows.generation import Generation
 from flows.outputs import leftovers, pack, shortfalls, tokenize
+from flows.page import write_page
 from flows.plan import Plan, plan_build
 from flows.progress import Progress
 from flows.prompting import prompt_losses, render_prompts
-from flows.report import account, write_report
+from flows.report import account, told, write_report
 from flows.samples import parse_samples
 from flows.seeds import read_seeds
 from flows.stages import Runner, Work, run_parts
@@ -129,11 +131,16 @@ def build(
         plan = plan_build(recipe, out, overrides or [], scale, offline=offline)
         with lock(plan.out), _progress() as progress:
             table = run_stages(plan, progress, run_tasks)
+            page = write_page(plan.out).resolve()
     except ShardmillError as error:
         logger.error("%s", error)
         return Failed(message=f"{type(error).__name__}: {error}", data=error)
     create_table_artifact(table.to_dicts(), key="funnel", description=f"Funnel of {recipe}")
     create_table_artifact(account(plan), key="account", description=f"Generation of {recipe}")
+    create_markdown_artifact(
+        told(plan, table, page), key="report", description=f"Build of {recipe}"
+    )
+    logger.info("report: %s", page.as_uri())
     for target in plan.targets:
         logger.info("shards in %s", target.shards.folder)
     return None

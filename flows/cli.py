@@ -98,6 +98,7 @@ def run(
 def _reuse(plan: "Plan") -> "DataFrame | None":
     """The funnel of a build with nothing to do; None where there is something, be it damage."""
     from data.errors import DamagedPart
+    from flows.page import write_page
     from flows.report import write_report
     from flows.storing import store_build
 
@@ -105,7 +106,9 @@ def _reuse(plan: "Plan") -> "DataFrame | None":
         return None
     try:
         store_build(plan)
-        return write_report(plan)
+        table = write_report(plan)
+        write_page(plan.out)
+        return table
     except DamagedPart:
         return None
 
@@ -182,6 +185,8 @@ def _summarize(plan: "Plan", table: "DataFrame") -> None:
         if not manifest["splits"]["train"]["rows"]:
             screen.print(f"warning: {target.name} has no training rows", style="yellow")
         screen.print(f"shards: {target.shards.folder}", markup=False)
+    page = plan.out / "report" / "index.html"
+    screen.print(f"report: {page.resolve().as_uri()}", markup=False)
 
 
 @app.command
@@ -232,6 +237,7 @@ _later("flows.explaining:explain")
 _later("flows.comparing:diff")
 _later("flows.collecting:gc")
 _later("flows.exporting:export")
+_later("flows.reporting:report")
 
 
 @app.command(name="list")

@@ -12,6 +12,7 @@ import numpy as np
 
 from data.parts import write_file
 from inference.record import Completion
+from inference.timeline import Timeline
 
 SAMPLE = 10_000
 """Latencies kept a source, so that memory stays flat; later ones replace earlier ones."""
@@ -96,6 +97,7 @@ class Account:
                     sums[name] += facts[name]
         self._path = folder / f"account-{len(earlier):06d}.json"
         self.tallies: dict[str, Tally] = {}
+        self.timeline = Timeline()
         self.asked = 0
         """Requests let out, answered or not."""
         self.started = time.monotonic()
@@ -160,7 +162,9 @@ class Account:
     def save(self) -> None:
         """So that a later run knows what this one spent; called now and then, and at the end."""
         with self._writing:  # a later call has the later figures
-            content = {"spent": vars(self.spent()), "sources": {}}
+            content: dict[str, Any] = {"spent": vars(self.spent()), "sources": {}}
+            timeline = {"seconds": self.timeline.seconds, "steps": list(self.timeline.steps)}
+            content |= {"seconds": round(self.seconds, 3), "timeline": timeline}
             content["sources"] = {name: self.summary(name) for name in list(self.tallies)}
             write_file(self._path, json.dumps(content, indent=1).encode())
 

@@ -162,6 +162,7 @@ class Pool:
         if result.error is None:
             await self._record.append(result)
         tally.add(result, now - began)
+        self.account.timeline.add(self.account.seconds, result.completion_tokens)
         return result
 
     def _blame(self, endpoint: Endpoint, trouble: Trouble, began: float, now: float) -> None:
