@@ -17,18 +17,26 @@ STOPS = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
 def read_hub(
-    name: str, config: str | None = None, split: str = "train", revision: str | None = None
+    name: str,
+    config: str | None = None,
+    split: str = "train",
+    revision: str | None = None,
+    data_dir: str | None = None,
 ) -> Iterator[tuple[int, Row]]:
     """Each row with its number; raises as `read_hub_tables` does."""
     number = 0
-    for table in read_hub_tables(name, config, split, revision):
+    for table in read_hub_tables(name, config, split, revision, data_dir):
         for row in table.to_pylist():
             number += 1
             yield number, row
 
 
 def read_hub_tables(
-    name: str, config: str | None = None, split: str = "train", revision: str | None = None
+    name: str,
+    config: str | None = None,
+    split: str = "train",
+    revision: str | None = None,
+    data_dir: str | None = None,
 ) -> Iterator[pa.Table]:
     """The rows in tables of BATCH_ROWS. Raises SourceError for a set that is missing, gated,
     without the configuration or split, or out of reach."""
@@ -38,7 +46,11 @@ def read_hub_tables(
     datasets.disable_progress_bars()
     try:
         found: Any = datasets.load_dataset(
-            name, config, revision=revision, streaming=Path(name).is_dir() or not offline
+            name,
+            config,
+            data_dir=data_dir,
+            revision=revision,
+            streaming=Path(name).is_dir() or not offline,
         )
         rows = found[find_split(list(found), split)]
         yield from rows.with_format("arrow").iter(batch_size=BATCH_ROWS)

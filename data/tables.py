@@ -12,7 +12,6 @@ import polars as pl
 import pyarrow as pa
 
 from data.errors import SourceError
-from data.hub import read_hub_tables
 from data.rows import Row, find, pick
 from data.sources import BATCH_ROWS, read_batches, unpack
 
@@ -49,12 +48,10 @@ def read_file_tables(path: str, form: str | None, columns: Columns) -> Iterator[
         yield gather(waiting, columns)
 
 
-def read_hub_frames(
-    name: str, config: str | None, split: str, revision: str | None, columns: Columns
-) -> Iterator[pl.DataFrame]:
+def read_hub_frames(tables: Iterable[pa.Table], columns: Columns) -> Iterator[pl.DataFrame]:
     """The rows of a hub set; AT is the row's number."""
     number = 1
-    for table in read_hub_tables(name, config, split, revision):
+    for table in tables:
         ats = pl.int_range(number, number + table.num_rows).cast(pl.String)
         number += table.num_rows
         (batch,) = table.combine_chunks().to_batches() or [None]

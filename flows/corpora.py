@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from data import schema
 from data.errors import SourceError
+from data.hub import read_hub_tables
 from data.mapping import DETAIL, REASON
 from data.parts import Stage
 from data.rows import Row
@@ -123,8 +124,8 @@ def _frames(source: ReadSource) -> Iterator[pl.DataFrame]:
     if settings.file is not None:
         frames = read_file_tables(settings.file, None, columns)
     else:
-        hub = settings.hub or ""
-        frames = read_hub_frames(hub, settings.name, settings.split, settings.revision, columns)
+        hub, place = settings.hub or "", (settings.name, settings.split, settings.revision)
+        frames = read_hub_frames(read_hub_tables(hub, *place, settings.data_dir), columns)
     try:
         yield from frames
     except SourceError as error:

@@ -9,8 +9,6 @@ from data.errors import SourceError
 from data.mapping import DEFAULTS, Mapped, Scalar
 from flows.engine_recipe import HUGE, Block
 
-HUB_ONLY = ("name", "split", "revision")
-
 
 class Reading(Block):
     """Rows of a file or a hub set."""
@@ -21,6 +19,8 @@ class Reading(Block):
     """A dataset of the hub, or a folder laid out as one, read as a stream."""
     name: str | None = None
     """The hub set's configuration."""
+    data_dir: str | None = None
+    """The folder of the hub set that is read, where it has no configurations."""
     split: str = "train"
     revision: str | None = None
     """The hub set's commit or tag; without it a set that changes is not read again."""
@@ -37,8 +37,10 @@ class Reading(Block):
 
     @model_validator(mode="after")
     def _hub_only(self) -> Self:
-        if self.hub is None and (self.name or self.revision or "split" in self.model_fields_set):
-            raise ValueError("name, split and revision belong to a hub set")
+        if self.hub is None and (
+            self.name or self.data_dir or self.revision or "split" in self.model_fields_set
+        ):
+            raise ValueError("name, data_dir, split and revision belong to a hub set")
         return self
 
     @property
@@ -57,7 +59,7 @@ class Reading(Block):
         """The rows of the sample. What lies in a file or a folder needs no sample."""
         if self.sample is None:
             return self
-        gone = {"hub": None, **dict.fromkeys(("name", "revision")), "split": "train"}
+        gone = {"hub": None, **dict.fromkeys(("name", "data_dir", "revision")), "split": "train"}
         return self.model_copy(update={**gone, "file": self.sample})
 
     @property

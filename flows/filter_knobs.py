@@ -1,6 +1,7 @@
 """The knobs of a recipe's filters that name files and sources."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,12 +43,21 @@ def anchored_step(step: CurationStep, path: Path, number: int) -> CurationStep:
             fix="give its path from the recipe, from here or from the project's root",
         )
 
+    return _changed(step, lambda judge: judge.anchored(find))
+
+
+def offline_step(step: CurationStep) -> CurationStep:
+    """The step with shipped files in place of what it would read from the hub."""
+    return _changed(step, lambda judge: judge.offline())
+
+
+def _changed(step: CurationStep, change: Callable[[Judge], Judge]) -> CurationStep:
     try:
         judge = make_knobs(load_filter(step.filter), step.knobs, step.filter)
     except RecipeError:  # said with its line by the checks that follow
         return step
-    anchored = judge.anchored(find)
-    if anchored == judge:
+    changed = change(judge)
+    if changed == judge:
         return step
-    knobs = anchored.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    knobs = changed.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return step.model_copy(update={"knobs": knobs})

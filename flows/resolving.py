@@ -6,7 +6,7 @@ from typing import Any
 from data.errors import RecipeError
 from flows.corpus_recipe import Reading
 from flows.engine_recipe import HUGE
-from flows.filter_knobs import anchored_step
+from flows.filter_knobs import anchored_step, offline_step
 from flows.inputs import anchored, anchored_rows
 from flows.recipe import Recipe
 from flows.rendering import anchor_output, scale_output
@@ -21,7 +21,8 @@ def offline_recipe(recipe: Recipe, where: Any) -> Recipe:
     for name, corpus in recipe.corpora.items():
         _check_sample(corpus, where(("corpora", name)))
         corpora[name] = corpus.offline()
-    return recipe.model_copy(update={"generate": generate, "corpora": corpora})
+    curate = tuple(offline_step(step) for step in recipe.curate)
+    return recipe.model_copy(update={"generate": generate, "corpora": corpora, "curate": curate})
 
 
 def _check_sample(settings: Reading, where: str) -> None:

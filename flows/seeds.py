@@ -116,7 +116,8 @@ def _raw(source: Source) -> Iterator[Found]:
         form = "trees" if settings.as_ == "outline" else settings.as_
         yield from read_files(settings.file, None if form == "rows" else form)
     elif settings.hub is not None:
-        found = read_hub(settings.hub, settings.name, settings.split, settings.revision)
+        place = (settings.name, settings.split, settings.revision, settings.data_dir)
+        found = read_hub(settings.hub, *place)
         yield from ((str(number), row) for number, row in found)
     else:
         yield from _kept(source)
