@@ -31,8 +31,8 @@ def _buckets(keys: Keys) -> tuple[Keys, Ints, Ints]:
     starts = np.zeros(1025, np.int64)
     for key in keys:
         starts[np.int64(key >> shift) + 1] += 1
-    for bucket in range(1024):
-        starts[bucket + 1] += starts[bucket]
+    for number in range(1024):
+        starts[number + 1] += starts[number]
     free = starts.copy()
     found = np.empty(len(keys), np.uint64)
     order = np.empty(len(keys), np.int64)
