@@ -13,6 +13,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from data.ordering import order_of
+
 ALGORITHMS = {"best_fit": "best-fit-decreasing/2", "concat": "concatenate-and-cut/1"}
 Ints = npt.NDArray[np.int64]
 Places = npt.NDArray[np.int32]
@@ -56,17 +58,11 @@ def pack(
     solid = np.zeros(len(lengths), bool) if whole is None else whole
     if (lengths[solid] > sequence_length).any():
         raise ValueError("a document that must stay whole is longer than a row")
-    order = np.argsort(keys)
-    if (np.diff(keys[order]) == 0).any():  # then only a stable order is the same everywhere
-        order = np.argsort(keys, kind="stable")
-    order = order[lengths[order] > 0]
-    sorted_lengths = lengths[order].astype(np.int64, copy=False)
-    wanted = -(-int(sorted_lengths.sum()) // sequence_length)
-    document, offset, length, row, count = _best_fit(
-        sorted_lengths, solid[order], sequence_length, wanted
-    )
+    order = order_of(keys)
+    wanted = -(-int(lengths.sum()) // sequence_length)
+    document, offset, length, row, count = _best_fit(lengths, order, solid, sequence_length, wanted)
     place = np.random.Generator(np.random.Philox(seed)).permutation(count)
-    return Packing(*_by_row(document, offset, length, row, place, order))
+    return Packing(*_by_row(document, offset, length, row, place))
 
 
 def _concatenate(lengths: Ints, keys: npt.NDArray[np.uint64], size: int, seed: int) -> Packing:
@@ -84,7 +80,9 @@ def _concatenate(lengths: Ints, keys: npt.NDArray[np.uint64], size: int, seed: i
 
 
 @numba.njit(cache=True, nogil=True)
-def _by_length(lengths: Ints, size: int, spare: int) -> tuple[Places, Places, Places, Ints]:
+def _by_length(
+    lengths: Ints, order: Ints, size: int, spare: int
+) -> tuple[Places, Places, Places, Ints]:
     """Pieces of at most `size`, longest first and else in the order of their documents, with
     `spare` unused places behind them; where pieces of each length start."""
     starts = np.zeros(size + 2, np.int64)
@@ -102,7 +100,7 @@ def _by_length(lengths: Ints, size: int, spare: int) -> tuple[Places, Places, Pl
     offset = np.empty(total + spare, np.int32)
     length = np.empty(total + spare, np.int32)
     free = starts.copy()
-    for i in range(len(lengths)):
+    for i in order:
         at = 0
         left = lengths[i]
         while left > 0:
@@ -117,7 +115,7 @@ def _by_length(lengths: Ints, size: int, spare: int) -> tuple[Places, Places, Pl
 
 @numba.njit(cache=True, nogil=True)
 def _best_fit(  # noqa: PLR0912 - one loop, its branches are the algorithm
-    lengths: Ints, solid: npt.NDArray[np.bool_], size: int, wanted: int
+    lengths: Ints, order: Ints, solid: npt.NDArray[np.bool_], size: int, wanted: int
 ) -> tuple[Places, Places, Places, Places, int]:
     """Document, offset, length and row of each fragment, and the number of rows.
 
@@ -125,7 +123,7 @@ def _best_fit(  # noqa: PLR0912 - one loop, its branches are the algorithm
     With `wanted` rows in use, a text that fits nowhere is split instead of opening another row;
     its rest is placed behind the pieces of its length.
     """
-    document, offset, length, starts = _by_length(lengths, size, wanted)
+    document, offset, length, starts = _by_length(lengths, order, size, wanted)
     row = np.empty(len(document), np.int32)
     count = starts[0]
     rows = starts[size - 1]
@@ -234,26 +232,26 @@ def _most_room(used: npt.NDArray[np.uint64]) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _by_row(
-    document: Places, offset: Places, length: Places, row: Places, place: Ints, order: Ints
+    document: Places, offset: Places, length: Places, row: Places, place: Ints
 ) -> tuple[Ints, Places, Places, Ints]:
-    """The fragments of each row together, rows at their places; and where each row starts.
-    `order` gives the caller's number of each document."""
-    starts = np.zeros(len(place) + 1, np.int64)
+    """The fragments of each row together, rows at their places; and where each row starts."""
+    rows = len(place)
+    free = np.zeros(rows, np.int32)  # how many fragments a row has, then where its next one goes
     for i in range(len(row)):
-        starts[place[row[i]] + 1] += 1
-    for i in range(len(place)):
+        free[row[i]] += 1
+    starts = np.zeros(rows + 1, np.int64)
+    for i in range(rows):
+        starts[place[i] + 1] = free[i]
+    for i in range(rows):
         starts[i + 1] += starts[i]
-    free = starts.copy()
-    documents = np.empty(len(row), np.int64)
-    offsets = np.empty(len(row), np.int32)
-    lengths = np.empty(len(row), np.int32)
+    for i in range(rows):
+        free[i] = starts[place[i]]
+    found = np.empty((len(row), 4), np.int32)  # all of a fragment in one cache line
     for i in range(len(row)):
-        at = free[place[row[i]]]
-        free[place[row[i]]] += 1
-        documents[at] = order[document[i]]
-        offsets[at] = offset[i]
-        lengths[at] = length[i]
-    return documents, offsets, lengths, starts
+        at = free[row[i]]
+        free[row[i]] = at + 1
+        found[at, 0], found[at, 1], found[at, 2] = document[i], offset[i], length[i]
+    return found[:, 0].astype(np.int64), found[:, 1].copy(), found[:, 2].copy(), starts
 
 
 @numba.njit(cache=True, nogil=True)

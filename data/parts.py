@@ -11,11 +11,12 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -157,10 +158,9 @@ class Stage:
         return self.file(index, table, suffix).is_file()
 
     def count(self, table: str = "part") -> int:
-        manifest = self.manifest
-        if manifest is None:
+        if self.manifest is None:
             raise DamagedPart(self.folder / MANIFEST)
-        return sum(part["file"].startswith(f"{table}-") for part in manifest["parts"])
+        return _read(self.folder).tables[table]
 
     def write(self, index: int, content: pa.Table, table: str = "part") -> None:
         write_file(self.file(index, table), to_parquet(content))
@@ -200,9 +200,7 @@ class Stage:
             raise DamagedPart(path) from error
 
     def _checksum(self, file: str) -> str | None:
-        manifest = self.manifest
-        parts = manifest["parts"] if manifest else []
-        return next((part["sha256"] for part in parts if part["file"] == file), None)
+        return None if self.manifest is None else _read(self.folder).checksums.get(file)
 
     def finish(self, about: dict[str, dict[str, Any]] | None = None, **facts: Any) -> None:
         """Write the manifest over the parts that lie in the folder; `about` adds to a file."""
@@ -245,31 +243,44 @@ class Stage:
             raise output_error(self.folder, error) from error
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """None where there is none or it differs from its own fingerprint; not to be changed.
+class _Manifest(NamedTuple):
+    """What the file holds, the sha256 of each of its files, and how many files a table has."""
 
-    Raises OutputError where it cannot be read.
-    """
+    found: dict[str, Any] | None
+    checksums: dict[str, str]
+    tables: Counter[str]
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """None where there is none or it differs from its own fingerprint; not to be changed. Raises
+    OutputError where it cannot be read."""
+    return _read(folder).found
+
+
+def _read(folder: Path) -> _Manifest:
     path = folder / MANIFEST
     try:
         found = path.stat()
         return _parse_manifest(path, (found.st_ino, found.st_mtime_ns, found.st_size))
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return _Manifest(None, {}, Counter())
     except OSError as error:
         raise output_error(path, error) from error
 
 
 @functools.lru_cache(maxsize=256)
-def _parse_manifest(path: Path, version: tuple[int, int, int]) -> dict[str, Any] | None:
+def _parse_manifest(path: Path, version: tuple[int, int, int]) -> _Manifest:
     """Parsed once a `version` of the file: each read of a part asks for its checksum."""
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict):
-        return None
-    return found if found.get("manifest") == fingerprint(without(found, "manifest")) else None
+        found = None
+    if not isinstance(found, dict) or (
+        found.get("manifest") != fingerprint(without(found, "manifest"))
+    ):
+        return _Manifest(None, {}, Counter())
+    checksums = {part["file"]: part["sha256"] for part in found.get("parts", ())}
+    return _Manifest(found, checksums, Counter(name.partition("-")[0] for name in checksums))
 
 
 def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:

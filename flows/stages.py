@@ -29,10 +29,21 @@ def sample_parts(plan: Plan) -> list[tuple[AnySource, int]]:
     return [(source, part) for source in plan.sources for part in range(source.samples.count())]
 
 
+def _sample_part(plan: Plan, index: int) -> tuple[Source, int]:
+    """The n-th of `sample_parts`, without listing them all for each."""
+    part = index
+    for source in plan.sources:
+        count = source.samples.count()
+        if part < count:
+            return source, part
+        part -= count
+    raise IndexError(f"there is no sample part {index}")
+
+
 def kept_samples(plan: Plan, index: int, steps: int | None = None) -> pl.DataFrame:
     """The n-th sample part as the first `steps` filters leave it: without the samples that
     they or parsing rejected, and with the text that cleaners made of the others."""
-    source, part = sample_parts(plan)[index]
+    source, part = _sample_part(plan, index)
     samples = pl.DataFrame(source.samples.read(part))
     verdicts = [source.samples.read(part, "verdicts")]
     verdicts += [step.verdicts.read(index) for step in plan.steps[:steps]]

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from data.ordering import order_of
 from data.packing import Packing, mix64, pack
 
 
@@ -94,6 +95,20 @@ def test_rows_are_shuffled_by_the_seed() -> None:
     assert first.document.tolist() != second.document.tolist()
     filled = np.add.reduceat(first.length, first.row_starts[:-1])
     assert filled.tolist() != sorted(filled.tolist(), reverse=True)
+
+
+@pytest.mark.parametrize("kind", ["hashes", "small", "high", "twice", "none"])
+def test_keys_are_ordered_as_by_a_stable_sort(kind: str) -> None:
+    hashes = mix64(np.arange(30_000, dtype=np.uint64), 1)
+    top = np.uint64(2**64 - 1)
+    keys = {
+        "hashes": hashes,
+        "small": np.arange(5000, dtype=np.uint64)[::-1].copy(),
+        "high": top - hashes % np.uint64(2**40),
+        "twice": hashes % np.uint64(1000),
+        "none": hashes[:0],
+    }[kind]
+    assert order_of(keys).tolist() == np.argsort(keys, kind="stable").tolist()
 
 
 def test_nothing_makes_no_rows_and_empty_documents_take_no_place() -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -144,3 +145,24 @@ def test_an_output_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(OutputError, match="cannot be written"), lock(tmp_path / "out"):
         pass
+
+
+def test_a_stage_of_many_parts_lists_them_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand parts that each walk over all of them took minutes."""
+    stage = Stage(tmp_path, "numbers", {})
+    stage.begin()
+    for index in range(30):
+        stage.write(index, ROWS)
+    stage.write(0, ROWS, "verdicts")
+    stage.finish()
+    assert (stage.count(), stage.count("verdicts"), stage.count("other")) == (30, 1, 0)
+
+    class Listed(list[object]):
+        def __iter__(self) -> Iterator[object]:
+            raise AssertionError("walked over all parts")
+
+    manifest = stage.manifest or {}
+    monkeypatch.setitem(manifest, "parts", Listed(manifest["parts"]))
+    assert all(stage.read(index).equals(ROWS) for index in range(stage.count()))
