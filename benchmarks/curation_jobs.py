@@ -271,16 +271,19 @@ def datatrove_minhash(folder: str, documents: str, out: str) -> dict[str, float]
 
 
 def rensa(folder: str, documents: str) -> dict[str, float]:
+    """Its full sketches (not those of sampled tokens) by the calls for whole batches."""
     from rensa import RMinHash, RMinHashLSH
 
     lsh = RMinHashLSH(threshold=0.7, num_perm=112, num_bands=14)
-    dropped = 0
-    for number, text in enumerate(_texts(folder, documents)):
-        words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
-        sketch = RMinHash(num_perm=112, seed=0)
-        sketch.update([" ".join(words[n : n + 5]) for n in range(len(words) - 4)])
-        dropped += bool(lsh.query(sketch))
-        lsh.insert(number, sketch)
+    first, dropped = 0, 0
+    for table in parts(folder, documents):
+        sets = []
+        for text in table["text"].to_pylist():
+            words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
+            sets.append([" ".join(words[n : n + 5]) for n in range(len(words) - 4)])
+        matrix = RMinHash.digest_matrix_from_token_sets(sets, 112, 0)
+        dropped += sum(lsh.insert_matrix_and_query_duplicate_flags(matrix, first))
+        first += len(sets)
     return {"rows": int(documents) - dropped}
 
 

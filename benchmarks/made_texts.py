@@ -120,3 +120,32 @@ def _letters(words: Words, draw: Draw) -> str:
     share = draw.uniform(0.1, 0.3)
     text = _pick(words, draw, 80, 200)
     return " ".join(str(draw.integers(10**4)) if draw.random() < share else w for w in text)
+
+
+def pages(words: Words, count: int, seed: int = 0) -> list[str]:
+    """Pages with the lines that C4 removes or rejects a page for, most with about as many
+    sentences as it asks for."""
+    draw = np.random.default_rng(seed)
+    extras = (
+        "lorem ipsum",
+        "{x}",
+        "JavaScript",
+        "our privacy policy",
+        "[12]",
+        "w" * 1001,
+        "Dr. Who",
+    )
+    marks = (".", ".", "?", "!", "...", '"', "", ";", ".'", ". [3]")
+    breaks = ("\n", "\n", "\n\n", "\r\n", "\u2028", " \n ")
+    found = []
+    for _ in range(count):
+        page = ""
+        for _ in range(int(draw.integers(2, 7))):
+            line = [word.strip(".?!") or "x" for word in _pick(words, draw, 1, 9) if word.isascii()]
+            if draw.random() < 0.3:
+                line.insert(int(draw.integers(len(line) + 1)), str(draw.choice(extras)))
+            if len(line) > 3 and draw.random() < 0.5:
+                line[1] += str(draw.choice((".", "?", "!", "...", "?!")))
+            page += " ".join(line) + str(draw.choice(marks)) + str(draw.choice(breaks))
+        found.append(page)
+    return found

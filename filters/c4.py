@@ -7,7 +7,7 @@ from pydantic import Field
 
 from filters import Example, Filter
 from filters.patterns import c4_lines
-from filters.texts import Rule, body, first_reason
+from filters.texts import body
 
 _LINE = "The river rises in the hills. It runs to the sea.\n"
 
@@ -33,12 +33,17 @@ class C4(Filter):
 
     def reasons(self, samples: pl.DataFrame) -> pl.Series:
         at = pl.col("c4").struct
-        rules: list[Rule] = [
-            ("lorem_ipsum", at["lorem_ipsum"], 0 if self.lorem_ipsum else None, False),
-            ("curly_bracket", at["curly_bracket"], 0 if self.curly_bracket else None, False),
-            ("too_few_sentences", at["sentences"], self.min_sentences, True),
-        ]
-        return first_reason(samples, rules)
+        none = pl.lit(None, pl.Int64)
+        lorem = at["lorem_ipsum"] if self.lorem_ipsum else none
+        curly = at["curly_bracket"] if self.curly_bracket else none
+        return samples.select(
+            reason=pl.when(lorem.is_not_null() & (curly.is_null() | (lorem <= curly)))
+            .then(pl.lit("lorem_ipsum"))
+            .when(curly.is_not_null())
+            .then(pl.lit("curly_bracket"))
+            .when(at["sentences"] < self.min_sentences)
+            .then(pl.lit("too_few_sentences"))
+        )["reason"]
 
     def figures(self, samples: pl.DataFrame) -> pl.DataFrame:
         at = pl.col("c4").struct

@@ -13,7 +13,7 @@ from filters.compiled import kernel
 
 Classes = npt.NDArray[np.uint8]
 Folds = npt.NDArray[np.int32]
-Codes = npt.NDArray[np.int32]
+Codes = npt.NDArray[np.uint32]
 
 SPACE, MARK, WORD, DIGIT, IDEOGRAPH = 0, 1, 2, 3, 4
 """White space and controls; punctuation and symbols; what words are made of; decimal digits;
@@ -100,14 +100,14 @@ def fold(code: int, table: Folds) -> int:
 @kernel
 def to_codes(text: npt.NDArray[np.uint8], codes: Codes) -> int:
     """Code points of a text, a byte that is no UTF-8 as U+FFFD; how many."""
-    held, at = 0, 0
-    while at < len(text):
+    held, at, size = np.uint64(0), np.uint64(0), np.uint64(len(text))
+    while at < size:
         if text[at] < 128:
             codes[held] = text[at]
-            at += 1
+            at += np.uint64(1)
         else:
-            code, length = decode(text, at, len(text))
+            code, length = decode(text, np.int64(at), np.int64(size))
             codes[held] = code if 0 <= code < TABLE else 0x4E00 if code >= TABLE else 0xFFFD
-            at += length
-        held += 1
-    return held
+            at += np.uint64(length)
+        held += np.uint64(1)
+    return np.int64(held)

@@ -37,7 +37,7 @@ class Index:
 
 
 @kernel
-def _split(text: Bytes, table: Folds, ends: Ints, out: Hashes) -> int:
+def _split(text: Bytes, table: Folds, ends: Hashes, out: Hashes) -> int:
     """All words of a text into `out`, of len(text) + 1 entries; how many."""
     at, count = 0, 0
     while at < len(text):
@@ -50,7 +50,7 @@ def _split(text: Bytes, table: Folds, ends: Ints, out: Hashes) -> int:
 @kernel
 def split_all(data: Bytes, offsets: Ints, table: Folds) -> tuple[Hashes, Ints]:
     """The words of all texts in a row, and their borders."""
-    ends = np.empty(len(data) + 2, np.int64)
+    ends = np.empty(len(data) + 2, np.uint64)
     words, borders = np.empty(len(data) + 2, np.uint64), np.zeros(len(offsets), np.int64)
     for row in range(len(offsets) - 1):
         count = _split(data[offsets[row] : offsets[row + 1]], table, ends, words[borders[row] :])
@@ -146,7 +146,7 @@ def find_matches(
     for row in range(len(offsets) - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])
     sums, words = np.empty(longest + 2, np.uint64), np.empty(longest + 2, np.uint64)
-    ends = np.empty(longest + 2, np.int64)
+    ends = np.empty(longest + 2, np.uint64)
     checked = np.full(len(item_borders), -1, np.int64)  # the word up to which an item is done
     owner = np.full(len(item_borders), -1, np.int64)
     best, runs = np.empty(1, np.int32), np.empty(1, np.int32)

@@ -20,7 +20,7 @@ _UNSET = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 @kernel
 def _shingle(
-    text: Bytes, size: int, table: Folds, words: Hashes, ends: Ints, grams: Hashes, out: Small
+    text: Bytes, size: int, table: Folds, words: Hashes, ends: Hashes, grams: Hashes, out: Small
 ) -> tuple[int, int]:
     """How many shingles of one text were written to `out`, in its order, and its words."""
     at, carried, total, held = 0, 0, 0, 0
@@ -53,7 +53,7 @@ def _shingle_text(
     prose: Folds,
     code: Folds,
     words: Hashes,
-    ends: Ints,
+    ends: Hashes,
     grams: Hashes,
     out: Small,
 ) -> tuple[int, int]:
@@ -70,8 +70,8 @@ def shingle_texts(
 ) -> tuple[Small, Ints]:
     """The shingles of all texts in a row, and their borders."""
     room = 2 * CHUNK + size + 1
-    ends = np.empty(room, np.int64)
-    words, grams = np.empty(room, np.uint64), np.empty(room, np.uint64)
+    words, ends = np.empty(room, np.uint64), np.empty(room, np.uint64)
+    grams = np.empty(room, np.uint64)
     # A text of n bytes has at most n words; pages that are not touched cost nothing.
     found = np.empty(len(data) + 1, np.uint32)
     borders = np.zeros(len(offsets), np.int64)
@@ -125,8 +125,8 @@ def band_keys(
     for row in range(count):
         longest = max(longest, offsets[row + 1] - offsets[row])
     room = 2 * CHUNK + size + 1
-    ends, shingles = np.empty(room, np.int64), np.empty(longest + 1, np.uint32)
-    words, grams = np.empty(room, np.uint64), np.empty(room, np.uint64)
+    words, ends = np.empty(room, np.uint64), np.empty(room, np.uint64)
+    grams, shingles = np.empty(room, np.uint64), np.empty(longest + 1, np.uint32)
     keys, counted = np.empty((bands, count), np.uint64), np.zeros(count, np.int64)
     minima = np.empty(bands * rows, np.uint64)
     for row in range(count):
@@ -161,7 +161,7 @@ def distinct(shingles: Small, borders: Ints) -> tuple[Small, Ints]:
 
 @kernel
 def jaccard(
-    sets: Small, starts: Ints, ends: Ints, left: Ints, right: Ints
+    sets: Small, starts: Ints, ends: Hashes, left: Ints, right: Ints
 ) -> npt.NDArray[np.float64]:
     """Shared by all shingles of each pair of sets, each sorted and distinct."""
     shares = np.zeros(len(left), np.float64)

@@ -72,7 +72,7 @@ def hash_codes(codes: Codes, start: int, end: int) -> np.uint64:
 @functools.cache
 def word_hashes(listed: str) -> Hashes:
     """The sorted hashes of words that are separated by spaces."""
-    codes = [np.array([ord(c) for c in word], np.int32) for word in listed.split()]
+    codes = [np.array([ord(c) for c in word], np.uint32) for word in listed.split()]
     return np.sort(np.array([hash_codes(word, 0, len(word)) for word in codes], np.uint64))
 
 
@@ -208,14 +208,16 @@ def tokenize(
             at += 1
             continue
         start, alone, before, state, shorter = at, True, True, np.uint64(0), np.uint64(0)
-        while at < length:
-            bits = traits[codes[at]]
+        k = np.uint64(at)  # numba tests signed indices for being negative
+        while k < np.uint64(length):
+            bits = traits[codes[k]]
             if bits & BLANK:
                 break
             before, shorter = alone, state
             alone &= (bits & ALPHA) != 0
-            state = state * BASE + np.uint64(codes[at] + 1)
-            at += 1
+            state = state * BASE + np.uint64(codes[k] + 1)
+            k += np.uint64(1)
+        at = np.int64(k)
         end = at
         size = end - start
         if alone and size != 6:  # letters alone, and not "cannot": most words
@@ -253,21 +255,21 @@ def tokenize(
                 break
             core -= step
         piece = start
-        k = start
-        while k < core:
-            if traits[codes[k]] & (ALPHA | NUMERIC):  # a call a letter would cost more than all
-                k += 1
+        inside = start
+        while inside < core:
+            if traits[codes[inside]] & (ALPHA | NUMERIC):  # a call a letter would cost most of all
+                inside += 1
                 continue
-            step = _infix(codes, k, start, core, traits)
+            step = _infix(codes, inside, start, core, traits)
             if step:
-                if k > piece:
-                    ends[2 * count], ends[2 * count + 1] = piece, k
+                if inside > piece:
+                    ends[2 * count], ends[2 * count + 1] = piece, inside
                     count += 1
-                ends[2 * count], ends[2 * count + 1] = k, k + step
-                count, k = count + 1, k + step
-                piece = k
+                ends[2 * count], ends[2 * count + 1] = inside, inside + step
+                count, inside = count + 1, inside + step
+                piece = inside
             else:
-                k += 1
+                inside += 1
         if core > piece:
             tail = _contraction(codes, piece, core)
             if tail and core - tail > piece:
@@ -281,10 +283,10 @@ def tokenize(
             step = min(step, end - core) if step else end - core
             ends[2 * count], ends[2 * count + 1] = end - step, end
             count, end = count + 1, end - step
-        for k in range((count - first) // 2):
-            a, b = 2 * (first + k), 2 * (count - 1 - k)
+        for turn in range((count - first) // 2):
+            a, b = 2 * (first + turn), 2 * (count - 1 - turn)
             ends[a], ends[b] = ends[b], ends[a]
             ends[a + 1], ends[b + 1] = ends[b + 1], ends[a + 1]
-        for k in range(first_token, count):
-            hashes[k] = np.uint64(0)
+        for token in range(first_token, count):
+            hashes[token] = np.uint64(0)
     return count

@@ -157,7 +157,7 @@ def text_figures(
     longest = 16
     for row in range(count):
         longest = max(longest, offsets[row + 1] - offsets[row])
-    codes, ends = np.empty(longest + 1, np.int32), np.empty(2 * longest + 2, np.int64)
+    codes, ends = np.empty(longest + 1, np.uint32), np.empty(2 * longest + 2, np.int64)
     hashes, sums = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint64)
     before = np.zeros(longest + 2, np.int64)
     size, stamp = 64, 0

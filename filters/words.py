@@ -8,7 +8,7 @@ import numpy as np
 
 from filters.characters import Folds, decode, fold
 from filters.compiled import kernel
-from filters.kernels import Bytes, Hashes, Ints
+from filters.kernels import Bytes, Hashes
 
 CHUNK = 16_384
 """Bytes that are split at once; texts without any space are cut there."""
@@ -39,48 +39,51 @@ def chunk_end(data: Bytes, at: int) -> int:
 
 
 @kernel
-def _end_words(words: Hashes, ends: Ints, first: int, count: int) -> int:
+def _end_words(words: Hashes, ends: Hashes, first: np.uint64, count: np.uint64) -> np.uint64:
     """Turn the states at all 0s into the hashes of the words between them; how many."""
-    state, behind, held = np.uint64(0), -1, first
-    for k in range(first, count):
-        turn = np.uint64((7 * (ends[k] - behind)) & 63)
+    state, behind, held, k = np.uint64(0), np.uint64(0), first, first
+    while k < count:
+        turn = (np.uint64(7) * (ends[k] - behind)) & np.uint64(63)
         turned = state << turn | state >> ((np.uint64(64) - turn) & np.uint64(63))
-        is_word = ends[k] - behind > 1
+        is_word = ends[k] - behind > np.uint64(1)
         state, behind = words[k], ends[k]
         words[held] = finish(state ^ turned)
-        held += is_word
+        held += np.uint64(is_word)
+        k += np.uint64(1)
     return held
 
 
 @kernel
-def split_chunk(chunk: Bytes, table: Folds, words: Hashes, ends: Ints, first: int) -> int:
+def split_chunk(chunk: Bytes, table: Folds, words: Hashes, ends: Hashes, first: int) -> int:
     """Hash a chunk's words into words[first:]; the count with those before `first`.
 
     A rotating hash runs over all folded characters; that of a word is what is left of it once
     the state before the word, rotated as far, is taken out. So no step depends on a branch but
     for characters beyond ASCII. `words` and `ends` need 2 * len(chunk) + 1 entries from there.
     """
-    state, count, place, at = np.uint64(0), first, 0, 0
-    while at < len(chunk):
+    # Unsigned throughout: numba tests signed indices for being negative, at twice the cost.
+    state, count, place = np.uint64(0), np.uint64(first), np.uint64(1)
+    at, size = np.uint64(0), np.uint64(len(chunk))
+    while at < size:
         if chunk[at] < 128:
             code = np.int64(table[chunk[at]])
-            at += 1
+            at += np.uint64(1)
         else:
-            read, length = decode(chunk, at, len(chunk))
+            read, length = decode(chunk, np.int64(at), np.int64(size))
             code = fold(read, table)
-            at += length
+            at += np.uint64(length)
         if code < 0:  # a word of its own, between 0s
             words[count], ends[count] = state, place
-            state = state << np.uint64(14) | state >> np.uint64(50)
-            state ^= np.uint64(-code)
-            count, place, code = count + 1, place + 2, 0
-        words[count] = state
-        ends[count] = place
-        count += code == 0
+            state = (state << np.uint64(14) | state >> np.uint64(50)) ^ np.uint64(-code)
+            count += np.uint64(1)
+            place += np.uint64(2)
+            code = np.int64(0)
+        words[count], ends[count] = state, place
+        count += np.uint64(code == 0)
         state = (state << np.uint64(7) | state >> np.uint64(57)) ^ np.uint64(code)
-        place += 1
+        place += np.uint64(1)
     words[count], ends[count] = state, place
-    return _end_words(words, ends, first, count + 1)
+    return np.int64(_end_words(words, ends, np.uint64(first), count + np.uint64(1)))
 
 
 @kernel

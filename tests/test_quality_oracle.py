@@ -6,13 +6,14 @@ import polars as pl
 import pytest
 from datatrove.data import Document
 from datatrove.pipeline.filters import (
+    C4QualityFilter,
     FineWebQualityFilter,
     GopherQualityFilter,
     GopherRepetitionFilter,
 )
 
-from benchmarks.made_texts import near_thresholds, words_of
-from filters import Filter, load_filter
+from benchmarks.made_texts import near_thresholds, pages, words_of
+from filters import Cleaner, Filter, load_filter
 from filters.measures import measure
 
 GOPHER = {
@@ -54,7 +55,7 @@ def ours(name: str, texts: list[str], **knobs: Any) -> list[str | None]:
     assert isinstance(judge, Filter)
     columns = {"text": texts, "tag": [None] * len(texts)}
     samples = pl.DataFrame(columns, schema={"text": pl.String, "tag": pl.String})
-    return judge.reasons(measure(samples, judge.MEASURES)).to_list()
+    return judge.reasons(judge.prepare(measure(samples, judge.MEASURES))).to_list()
 
 
 def theirs(judge: Any, names: dict[str, str], texts: list[str]) -> list[str | None]:
@@ -89,6 +90,40 @@ def test_first_reasons_are_datatroves(
         if want != got
     ]
     assert len(other) <= len(texts) * 0.005, other[:3]
+
+
+C4 = {name: name for name in ("lorem_ipsum", "curly_bracket", "too_few_sentences")}
+
+
+def test_c4s_reasons_and_lines_are_datatroves() -> None:
+    texts = pages(words_of(None), 400)
+    for knobs, named in (
+        ({}, {}),
+        ({"min_num_sentences": 3}, {"min_sentences": 3}),
+        ({"min_words_per_line": 5}, {"min_line_words": 5}),
+        ({"filter_curly_bracket": False}, {"curly_bracket": False}),
+    ):
+        expected = theirs(C4QualityFilter(**knobs), C4, texts)
+        found = ours("c4", texts, **named)
+        assert min(expected.count(reason) for reason in set(expected)) > 5
+        assert len(set(expected)) >= 3
+        other = [n for n in range(len(texts)) if expected[n] != found[n]]
+        assert len(other) <= len(texts) * 0.005, [(expected[n], texts[n]) for n in other[:5]]
+
+
+def test_the_lines_that_c4_keeps_are_datatroves() -> None:
+    texts = pages(words_of(None), 300, seed=1)
+    judge = C4QualityFilter(min_num_sentences=-1, filter_curly_bracket=False)
+    cleaner = load_filter("c4_lines")()
+    assert isinstance(cleaner, Cleaner)
+    cleaned = cleaner.clean(pl.Series(texts))
+    compared = 0
+    for text, lines in zip(texts, cleaned.to_list(), strict=True):
+        page = Document(text=text, id="0")
+        if judge.filter(page) is True:
+            assert lines.strip() == page.text
+            compared += bool(page.text)
+    assert compared > 60
 
 
 def test_more_lines_than_words() -> None:
