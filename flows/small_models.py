@@ -59,7 +59,6 @@ def load_model(folder: str, vocabulary: int, length: int) -> Any:
     return model
 
 
-@torch.no_grad()
 def validate(model: Any, batches: Iterable[Mapping[str, Any]]) -> float:
     """The mean loss of all trained tokens; nan where there are none."""
     total, count, training = 0.0, 0, model.training
@@ -67,7 +66,8 @@ def validate(model: Any, batches: Iterable[Mapping[str, Any]]) -> float:
     for batch in batches:
         trained = int((batch["labels"][:, 1:] != IGNORED).sum())
         if trained:
-            total += trained * float(model(**batch, use_cache=False).loss)
+            with torch.no_grad():
+                total += trained * float(model(**batch, use_cache=False).loss)
         count += trained
     model.train(training)
     return total / count if count else math.nan

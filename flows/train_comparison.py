@@ -31,8 +31,8 @@ def compare_runs(names: list[str], runs: list[Run], text: Path | None, screen: C
                 where=name,
             )
     places = {
-        f"validation of {name}": str(run.shards.resolve())
-        for name, run in zip(names, runs, strict=True)
+        f"validation of {number}": str(run.shards.resolve())
+        for number, run in enumerate(runs, 1)
         if run.job["validation"]
     }
     ids = None if text is None else _encode(first, text)
@@ -45,9 +45,11 @@ def compare_runs(names: list[str], runs: list[Run], text: Path | None, screen: C
         if ids is not None:  # for a process that has no tokenizer
             path = Path(scratch) / "text.npy"
             np.save(path, ids)
-            places[f"text of {text}"] = str(path)
+            places["text"] = str(path)
         found = do_runs(runs, screen, [{**run.job, "held_out": places} for run in runs])
-    screen.print(_table(names, runs, list(places), found))
+    for number, name in enumerate(names, 1):
+        screen.print(f"{number}: {name}", markup=False)
+    screen.print(_table(runs, list(places), found))
 
 
 def _encode(run: Run, text: Path) -> npt.NDArray[np.uint32]:
@@ -61,18 +63,18 @@ def _encode(run: Run, text: Path) -> npt.NDArray[np.uint32]:
     return ids
 
 
-def _table(names: list[str], runs: list[Run], places: list[str], found: list[Job]) -> Table:
+def _table(runs: list[Run], places: list[str], found: list[Job]) -> Table:
     losses = {(event["folder"], event["held_out"]): event["loss"] for event in found}
     table = Table(title="loss a token; * the lowest of a column", title_justify="left")
     table.add_column("trained on")
     for place in places:
         table.add_column(place, justify="right")
-    for name, run in zip(names, runs, strict=True):
+    for number, run in enumerate(runs, 1):
         cells = []
         for place in places:
             column = [losses[r.job["folder"], place] for r in runs]
             loss = losses[run.job["folder"], place]
             lowest = not math.isnan(loss) and loss == min(column)
             cells.append(f"{loss:.4f}{' *' if lowest else '  '}")
-        table.add_row(name, *cells)
+        table.add_row(str(number), *cells)
     return table

@@ -48,29 +48,29 @@ def _run_jobs(jobs: list[Job], screen: Console) -> list[Job]:
     start = f"import runpy, sys; sys.path.append({str(ROOT)!r}); "
     start += "runpy.run_module('flows.trainer', run_name='__main__')"
     offline = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
-    found: list[dict[str, Any]] = []
-    with open(folder / LOG, "w") as log:
-        process = subprocess.Popen(
-            [str(trainer_python()), "-P", "-c", start, str(folder / "jobs.json")],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env={**os.environ, **offline},
-        )
+    found: list[Job] = []
+    words = [str(trainer_python()), "-P", "-c", start, str(folder / "jobs.json")]
+    environment = {**os.environ, **offline}
+    with (
+        open(folder / LOG, "w") as log,
+        subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+        ) as process,
+    ):
         try:
             with _line(screen) as show:
                 found = [event for event in _events(process) if not show(jobs, event)]
-            process.wait()
+            code = process.wait()
         except KeyboardInterrupt:
             _stop(process)
+            code = Interrupted.exit_code
         finally:
             if process.poll() is None:
                 process.kill()
-                process.wait()
-    if process.returncode == Interrupted.exit_code:
+    if code == Interrupted.exit_code:
         raise Interrupted("interrupted", fix="what is done is kept, the same command resumes")
-    if process.returncode:
-        raise ShardmillError(_last_words(found, folder / LOG, process.returncode))
+    if code:
+        raise ShardmillError(_last_words(found, folder / LOG, code))
     return found
 
 
@@ -81,8 +81,6 @@ def _stop(process: "subprocess.Popen[str]") -> None:
         process.communicate()
     except KeyboardInterrupt:
         process.kill()
-    process.wait()
-    process.returncode = Interrupted.exit_code
 
 
 def _events(process: "subprocess.Popen[str]") -> Iterator[dict[str, Any]]:
@@ -94,7 +92,7 @@ def _events(process: "subprocess.Popen[str]") -> Iterator[dict[str, Any]]:
 def _last_words(found: list[dict[str, Any]], log: Path, code: int) -> str:
     said = [event["error"] for event in found if "error" in event]
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    last = said or lines[-1:] or [f"exit code {code}"]
+    last = said or ([f"killed by signal {-code}"] if code < 0 else lines[-1:]) or [f"exit {code}"]
     return f"the training stopped: {last[0]}; all it said is in {log}, the same command resumes"
 
 

@@ -41,8 +41,9 @@ def find_prompts(folder: Path, manifest: dict[str, Any], texts: tuple[str, ...])
     masked = "loss_spans" in manifest["columns"]
     longest = manifest["sequence_length"] - 1
     if not texts:
-        split = "validation" if manifest["splits"]["validation"]["rows"] else "train"
-        found = _from_rows(folder, split, longest, masked=masked)
+        splits = [name for name in ("validation", "train") if manifest["splits"][name]["rows"]]
+        each = (_from_rows(folder, split, longest, masked=masked) for split in splits)
+        found = next(filter(None, each), [])
     elif masked:
         found = [_ask(folder, manifest, text) for text in texts]
     else:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.utils.logging import disable_progress_bar
 
 from data.loader import Batch, Collator, Loader, Rows
 from flows.checkpoints import (
@@ -235,6 +236,7 @@ def evaluate(job: Mapping[str, Any], emit: Emit) -> None:
 def main(path: str) -> int:
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints is no event
+    disable_progress_bar()
 
     def emit(event: dict[str, Any]) -> None:
         events.write(json.dumps(event) + "\n")

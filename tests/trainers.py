@@ -118,8 +118,9 @@ def resumed(folder: Path) -> dict[str, Any]:
     """loss.csv of a run as it is, and of runs that were cut off and resumed."""
     found: dict[str, Any] = {}
     llama = {**SIZES, "kind": "llama", "heads": 2}
+    runs = {"gpt2": ("whole", "killed", "stopped", "forgetful"), "llama": ("whole", "killed")}
     for kind, sizes in (("gpt2", SIZES), ("llama", llama)):
-        for name in ("whole", "killed", "stopped", "forgetful"):
+        for name in runs[kind]:
             given = job(folder / "rows", folder / f"{kind}-{name}", model=sizes)
             if name in ("killed", "forgetful"):
                 cut_off(given, kill_at(7))
@@ -189,10 +190,10 @@ def logits(folder: Path) -> dict[str, float]:
     batch = next(iter(Loader(rows, 16)))
     torch.manual_seed(0)
     model = make_model({**SIZES, "layers": 2}, 12, rows.sequence_length, None).eval()
-    return {f.__name__: apart(model, batch, f(batch)) for f in (kept, leak)}
+    with torch.no_grad():
+        return {f.__name__: apart(model, batch, f(batch)) for f in (kept, leak)}
 
 
-@torch.no_grad()
 def apart(model: Any, batch: Batch, given: Batch) -> float:
     out = model(**given, use_cache=False).logits
     worst = 0.0
