@@ -128,6 +128,8 @@ def _show_reply(story: Story) -> None:
         _head("reply")
         counts = ("finish_reason", "prompt_tokens", "completion_tokens", "error", "keys")
         _line(_pairs({key: reply[key] for key in counts}))
+        for number, turn in enumerate(story["turns"], 1):
+            _line(f"request {number}: {_pairs({key: turn[key] for key in counts if key in turn})}")
         if reply["messages"]:
             _turns(reply["messages"][1:])
         else:

@@ -100,11 +100,12 @@ def _expression(where: str) -> pl.Expr:
 def _look(path: Path, ask: Ask, selects: bool, rejected: list[str] | None) -> dict[str, Any]:
     """One entry a thing that was found; those of a build are its stages and then its shards."""
     reason = rejected[0] if rejected else None
+    about: dict[str, Any]
     if path.is_dir() and path.resolve().parent.name == "stages":
         stage = frames.stage_at(path.resolve())
         frame = frames.stage_frame(stage)
         about = {"what": "stage", "stage": stage.name, "state": frames.state(stage)}
-        about |= {"parts": len(stage.files())}
+        about["parts"] = len(stage.files())
     elif path.is_file():
         frame = frames.file_frame(path)
         about = {"what": "part", "state": _state_of(path)}

@@ -40,8 +40,8 @@ class Ask:
         if self.sample:
             chosen = np.random.default_rng(self.seed).choice(total, count, replace=False)
         else:
-            chosen = np.linspace(0, total - 1, count)
-        return sorted({int(number) for number in chosen})
+            chosen = np.linspace(0, total - 1, count).astype(np.int64)
+        return sorted(set(chosen.tolist()))
 
 
 def find_outputs(path: Path) -> list[Path]:
@@ -89,13 +89,13 @@ def _split(folder: Path, split: str, manifest: dict[str, Any]) -> dict[str, Any]
     room = found["rows"] * manifest["sequence_length"]
     lengths = shards.select(pl.col("seq_lengths").list.head(pl.col("doc_ids").list.len()).explode())
     values = lengths.collect()["seq_lengths"].drop_nulls().to_numpy()
-    counts, edges = np.histogram(values, bins=24) if len(values) else ([], [])
+    counts, edges = np.histogram(values, bins=24)
     return {
         **found,
         "fill": found["tokens"] / room if room else 0.0,
         "lengths": {
-            "counts": [int(n) for n in counts],
-            "edges": [float(edge) for edge in edges],
+            "counts": counts.tolist() if len(values) else [],
+            "edges": edges.tolist(),
             "median": int(np.median(values)) if len(values) else None,
         },
         "sources": manifest["splits"][split]["sources"],

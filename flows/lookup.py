@@ -50,7 +50,7 @@ def find(
     manifest = stage.manifest
     if manifest is None:
         rows = _ids(stage.files(table), column)
-        within = [pl.col("id").is_between(*map(_u64, pair)) for pair in ranges]
+        within = [pl.col("id").is_between(_u64(first), _u64(last)) for first, last in ranges]
         return rows.filter(pl.any_horizontal(within))
     entries = _index(stage, manifest["manifest"], table, column)
     ids = entries["id"].to_numpy()

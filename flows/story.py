@@ -15,6 +15,7 @@ from flows.lookup import Range, find, one_row, rows_of, shown
 from flows.neighbours import cluster
 from flows.placing import placed
 from flows.stored import StoredBuild, StoredStage, read_builds
+from inference.record import Record
 
 Story = dict[str, Any]
 _TABLES = (("samples", "part"), ("prompts", "part"), ("prompts", "digests"))
@@ -67,6 +68,7 @@ def _tell(build: StoredBuild, source: str, part: int, id: int) -> Story:
         "prompt": prompt and {"messages": prompt["messages"], "knobs": _json(prompt["knobs"])},
         "request": _request(completions, id),
         "reply": reply and {key: reply[key] for key in reply if key != "id"},
+        "turns": _turns(build, reply),
         "sample": sample
         and {
             "text": sample["text"],
@@ -130,6 +132,17 @@ def _request(completions: StoredStage | None, id: int) -> Story | None:
     return {key: asked.get(key) for key in ("model", "revision", "sampling", "on_length")} | {
         "seed": id & 0x7FFFFFFF
     }
+
+
+def _turns(build: StoredBuild, reply: dict[str, Any] | None) -> list[Story]:
+    """Where a row took several requests, each reply as the record has it: its turns, and what
+    was asked for where one was cut."""
+    keys = reply["keys"] if reply else []
+    if len(keys) < 2:
+        return []
+    with Record(build.out / "completions") as record:
+        found = record.find(keys)
+    return [vars(completion) for completion in found if completion is not None]
 
 
 def _steps(

@@ -137,12 +137,15 @@ def test_trained_tokens_are_coloured_on_a_terminal_alone() -> None:
     (ids, _) = tokenizer.encode(["A question\x1b[2J, then its answer."])
     ask = Ask(whole=True)
     for terminal in (True, False):
-        colours = "standard" if terminal else None
+        file = io.StringIO()
         screen = Console(
-            file=io.StringIO(), force_terminal=terminal, width=60, color_system=colours
+            file=file,
+            force_terminal=terminal,
+            width=60,
+            color_system="standard" if terminal else None,
         )
         show_tokens("doc", ids.tolist(), [[8, len(ids)]], tokenizer, ask, screen)
-        shown = screen.file.getvalue()  # type: ignore[attr-defined]
+        shown = file.getvalue()
         assert "\\x1b[2J" in shown
         assert ("\x1b[32m" in shown) == terminal
         assert f"{len(ids) - 8} trained" in shown
