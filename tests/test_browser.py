@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Dialog, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from flows.page import write_page
@@ -48,8 +48,12 @@ class Look:
         self.tab.on("request", lambda request: self.asked.append(request.url))
         self.tab.on("console", lambda line: self.said.append(line.text))
         self.tab.on("pageerror", lambda error: self.said.append(str(error)))
-        self.tab.on("dialog", lambda box: (self.said.append(box.message), box.dismiss()))
+        self.tab.on("dialog", self._dismiss)
         self.tab.goto(path.as_uri())
+
+    def _dismiss(self, box: Dialog) -> None:
+        self.said.append(box.message)
+        box.dismiss()
 
     def shown(self) -> int:
         return self.tab.locator("#examples article:not([hidden])").count()

@@ -18,6 +18,7 @@ from flows.build import run_stages
 from flows.cli import app
 from flows.inputs import read_draws
 from flows.loading import load_recipe
+from flows.page import write_page
 from flows.plan import plan_build
 from flows.progress import Progress
 from tests.fake_server import FakeServer
@@ -50,6 +51,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         changes = ["engine.model=fake", f"engine.endpoints=[{server.url}]"]
         plan = plan_build("demo", folder / "runs" / "demo", changes)
         run_stages(plan, Progress(log=lambda line: None))
+        write_page(plan.out)
         return folder
 
 
@@ -130,7 +132,7 @@ def test_the_cards_polars_snippet_runs(demo: Path) -> None:
 
 def test_the_files_that_the_readme_names_come_out(demo: Path) -> None:
     named = re.findall(r"^(runs/demo/\S+)", blocks("README.md", "")[2], re.MULTILINE)
-    assert len(named) == 9
+    assert len(named) == 10
     for name in named:
         assert (demo / name).exists(), name
 

@@ -156,3 +156,8 @@ def test_the_command_line_reports_to_a_server_that_is_set(
     listed = prefect("artifact", "inspect", "funnel", "--output", "json")
     assert listed.returncode == 0, listed.stderr
     assert "asked" in listed.stdout
+    page = (tmp_path / "out" / "report" / "index.html").as_uri()
+    assert result.stdout.splitlines()[-1] == f"report: {page}"
+    told = prefect("artifact", "inspect", "report", "--output", "json")
+    assert told.returncode == 0, told.stderr
+    assert page in told.stdout

@@ -93,7 +93,13 @@ def funnel(stages: list[dict[str, Any]], unit: str, sources: list[str], label: s
                 "field": "left",
                 "type": "quantitative",
                 "stack": "zero",
-                "axis": {"title": None, "labelExpr": _SI, "tickCount": 5, "domain": False},
+                "axis": {
+                    "title": None,
+                    "labelExpr": _SI,
+                    "labelOverlap": True,
+                    "tickCount": 5,
+                    "domain": False,
+                },
             },
             "color": {
                 "field": "source",
