@@ -22,7 +22,7 @@ from flows.engine import bound_connections, given_endpoints, launched_fleet, ope
 from flows.exchange import Exchange
 from flows.interrupts import interrupted, interruptible
 from flows.plan import Plan, Source
-from flows.progress import EVERY, Progress
+from flows.progress import EVERY, Live, Progress, Share, Shares
 from flows.samples import parse_reply
 from inference.account import Account, Price, total
 from inference.client import Client, Request
@@ -102,24 +102,23 @@ class Generation:
             open_parts: list[tuple[Source, int]] = []
             # nothing to find: the first request need not wait for the keys of all rows
             known = record if len(record) else None
-            wanted, missing, said = 0, 0, time.monotonic()
+            shares, said = Shares(), time.monotonic()
             for source in sources:
+                share = shares[source.name] = Share(source.settings.kind)
                 source.completions.begin()
                 for index in range(source.prompts.count()):
                     rows, left = self._look_up(source, index, known)
-                    wanted, missing = wanted + rows, missing + left
+                    share.add(rows, rows - left)
                     if left:
                         open_parts.append((source, index))
                     if time.monotonic() - said > EVERY:
                         said = time.monotonic()
-                        progress.say(f"completions: {wanted} looked up, {missing} to ask so far")
+                        progress.say(f"completions: {shares.looked_up}")
                     await asyncio.sleep(0)  # lets an interrupt in
-            progress.say(
-                f"completions: {wanted} wanted, {wanted - missing} reused, {missing} to ask"
-            )
-            if missing:
-                await self._ask(record, open_parts, wanted, missing)
-        problem = self._too_many(self._failed, wanted)
+            progress.say(f"completions: {shares.told}")
+            if shares.missing:
+                await self._ask(record, open_parts, shares)
+        problem = self._too_many(self._failed, shares.wanted)
         if problem:
             raise problem
         account = self._account
@@ -156,7 +155,7 @@ class Generation:
         return _Part(source, index, rows, sum(not exchange.done for exchange in rows))
 
     async def _ask(
-        self, record: Record, open_parts: list[tuple[Source, int]], wanted: int, missing: int
+        self, record: Record, open_parts: list[tuple[Source, int]], shares: Shares
     ) -> None:
         progress, engine = self._progress, self._plan.recipe.engine
         account = await self._open()
@@ -175,7 +174,8 @@ class Generation:
         if problem:
             raise problem
         earlier = total(account)
-        progress.start(wanted, wanted - missing, lambda: pool.in_flight, lambda: pool.trouble)
+        live = Live(lambda: pool.in_flight, lambda: total(account).retries, lambda: pool.trouble)
+        progress.start(shares, live)
 
         def requests() -> Iterator[Request]:
             for source, index in open_parts:
@@ -203,7 +203,8 @@ class Generation:
         if not exchange.done:
             return [_request(part, exchange)]
         _, refusal = parse_reply(part.source, exchange.prompt, exchange.row())
-        self._progress.arrived(completion.completion_tokens, not isinstance(refusal, Refusal))
+        tokens, taken = completion.completion_tokens, not isinstance(refusal, Refusal)
+        self._progress.arrived(part.source.name, tokens, accepted=taken)
         failed = completion.error is not None and exchange.completions[-1] is completion
         self._failed += failed
         if exchange.prompt["id"] not in self._lost:

@@ -1,23 +1,69 @@
-"""What a build says while it works: a live bar on a terminal, plain lines elsewhere."""
+"""What a build says while it works: live on a terminal, plain lines elsewhere.
+
+Generation is shown by flows/generation_view.py; every other stage by its parts.
+"""
 
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
-from rich.live import Live
+from rich.live import Live as Screen
 from rich.text import Text
 
-EVERY = 5.0
-"""Seconds between two plain lines."""
+from flows.generation_view import GenerationView, Live, Share, Shares, clock
+from flows.stages import Runner, Work
 
-Sink = Callable[[float, str], None]
-"""Gets the share done and the line, at most once in EVERY seconds: a Prefect artifact."""
+__all__ = ["EVERY", "Live", "Progress", "Share", "Shares", "clock"]
+EVERY = 5.0
+"""Seconds between two plain lines, at first: a line comes when a twentieth of the time so far
+has passed, and once a minute at least."""
+SELDOM = 60.0
+WORTH_TELLING = 1.0
+"""Seconds from which on a terminal is told that a stage is done; a log is told of each."""
+
+Sink = Callable[[str, float, str], None]
+"""Gets a stage's name, the share done and the line, as often as a plain line would come: a
+Prefect artifact."""
+
+
+class Parts:
+    """How many of a stage's parts are made."""
+
+    def __init__(self, name: str, parts: int) -> None:
+        self.name, self._parts, self._done = name, parts, 0
+        self._started = time.monotonic()
+
+    def add(self) -> None:
+        self._done += 1
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
+    def share(self) -> float:
+        return self._done / self._parts
+
+    def line(self) -> str:
+        left = (self._parts - self._done) * self.seconds / self._done if self._done else None
+        eta = "?" if left is None else clock(left)
+        return f"{self.name} {self._done:,}/{self._parts:,} parts ({self.share:.0%})  ETA {eta}"
+
+    def summary(self) -> str:
+        parts = "1 part" if self._parts == 1 else f"{self._parts:,} parts"
+        return f"{self.name}: {parts} in {self.seconds:.1f} s"
+
+    def __rich__(self) -> Text:
+        return Text(self.line())
 
 
 class Progress:
-    """`say` prints a line; between `start` and `stop` the generation's line is kept fresh."""
+    """`say` prints a line; between `start` and `stop` generation is kept in sight, within a
+    runner of `watching` the parts of a stage."""
 
     def __init__(
         self,
@@ -28,12 +74,10 @@ class Progress:
         """`log` takes the lines in place of the console."""
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self._sink, self._log = sink, log
-        self._live: Live | None = None
-        self._last = 0.0
-        self._wanted = self._reused = self._done = self._accepted = self._tokens = 0
-        self._started = 0.0
-        self._in_flight: Callable[[], int] = lambda: 0
-        self._trouble: Callable[[], str] = lambda: ""
+        self._screen: Screen | None = None
+        self._view: GenerationView | None = None
+        self._started = self._last = 0.0
+        self._counting = threading.Lock()
 
     def __enter__(self) -> "Progress":
         return self
@@ -52,72 +96,83 @@ class Progress:
         else:
             self.console.print(line, markup=False)
 
-    def start(
-        self,
-        wanted: int,
-        reused: int,
-        in_flight: Callable[[], int],
-        trouble: Callable[[], str] = lambda: "",
-    ) -> None:
-        """`wanted` completions in all, `reused` of them already there; `trouble` gives what the
-        line says of endpoints."""
-        self._wanted, self._reused = wanted, reused
-        self._in_flight, self._trouble = in_flight, trouble
-        self._done = self._accepted = self._tokens = 0
-        self._started = self._last = time.monotonic()
-        if self.console.is_terminal and not self._log:
-            self._live = Live(console=self.console, refresh_per_second=4, transient=True)
-            self._live.start()
+    def start(self, shares: Shares, live: Live) -> None:
+        """Completions of these sources are asked for from now on."""
+        self._view = GenerationView(shares, live)
+        self._show_live(self._view)
 
-    def arrived(self, tokens: int, accepted: bool) -> None:
-        self._done += 1
-        self._tokens += tokens
-        self._accepted += accepted
-        if self._done == self._wanted - self._reused:
-            self._show()
+    def arrived(self, source: str, tokens: int, *, accepted: bool) -> None:
+        view = self._view
+        if view is None:
+            return
+        view.arrived(source, tokens, accepted=accepted)
+        if view.finished:
+            self._tell("generate", view.share, view.line())
 
     def tick(self) -> None:
         """Called now and then, whether something arrived or not."""
-        if self._live:
-            self._live.update(Text(self.line()))
-        if time.monotonic() - self._last >= EVERY:
-            self._show()
-
-    def _show(self) -> None:
-        self._last = time.monotonic()
-        if not self._live:
-            self.say(self.line())
-        if self._sink:
-            self._sink(self.share, self.line())
-
-    @property
-    def share(self) -> float:
-        return (self._reused + self._done) / self._wanted if self._wanted else 1.0
+        if self._view:
+            self._view.tick()
+            if self._due():
+                self._tell("generate", self._view.share, self._view.line())
 
     @property
     def rate(self) -> float:
         """Completion tokens a second since `start`."""
-        seconds = time.monotonic() - self._started
-        return self._tokens / seconds if seconds > 0 else 0.0
-
-    def line(self) -> str:
-        seconds = time.monotonic() - self._started
-        left = self._wanted - self._reused - self._done
-        eta = clock(left * seconds / self._done) if self._done else "?"
-        share = f"{self._accepted / self._done:.0%}" if self._done else "?"
-        return (
-            f"generate {self._reused + self._done}/{self._wanted} ({self.share:.0%})  "
-            f"{self.rate:.0f} tokens/s  in flight {self._in_flight()}  "
-            f"yield {share}  ETA {eta}" + (f"  {trouble}" if (trouble := self._trouble()) else "")
-        )
+        return self._view.mean_rate if self._view else 0.0
 
     def stop(self) -> None:
-        if self._live:
-            self._live.stop()
-            self._live = None
+        if self._screen:
+            self._screen.stop()
+            self._screen = None
 
+    def watching(self, run: Runner) -> Runner:
+        """The runner, with the parts that it has made in sight and a line for each stage."""
 
-def clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+        def watched(name: str, work: Work, indices: Sequence[int]) -> None:
+            if not indices:
+                return
+            parts, told = Parts(name, len(indices)), False
+
+            def counted(index: int) -> None:
+                nonlocal told
+                work(index)
+                with self._counting:
+                    parts.add()
+                    if parts.share < 1 and self._due():
+                        told = True
+                        self._tell(name, parts.share, parts.line())
+
+            with self._seen(parts):
+                run(name, counted, indices)
+            if self._log or parts.seconds >= WORTH_TELLING:
+                self.say(parts.summary())
+            if told and self._sink:
+                self._sink(name, 1.0, parts.summary())
+
+        return watched
+
+    @contextmanager
+    def _seen(self, parts: Parts) -> Iterator[None]:
+        self._show_live(parts)
+        try:
+            yield
+        finally:
+            self.stop()
+
+    def _show_live(self, shown: GenerationView | Parts) -> None:
+        self._started = self._last = time.monotonic()
+        if self.console.is_terminal and not self._log:
+            self._screen = Screen(shown, console=self.console, refresh_per_second=4, transient=True)
+            self._screen.start()
+
+    def _due(self) -> bool:
+        now = time.monotonic()
+        return now - self._last >= min(SELDOM, max(EVERY, (now - self._started) / 20))
+
+    def _tell(self, stage: str, share: float, line: str) -> None:
+        self._last = time.monotonic()
+        if not self._screen:
+            self.say(line)
+        if self._sink:
+            self._sink(stage, share, line)

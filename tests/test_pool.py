@@ -15,7 +15,7 @@ from aiohttp import web
 
 from data import ROOT
 from data.errors import BudgetReached, EngineError
-from flows.progress import Progress
+from flows.progress import Live, Progress, Share, Shares
 from inference.account import Account, Price
 from inference.client import Client, Request
 from inference.endpoint import Endpoint
@@ -204,13 +204,14 @@ def test_the_line_is_kept_fresh_while_nothing_arrives(monkeypatch: pytest.Monkey
     monkeypatch.setattr("flows.progress.EVERY", 0.0)
     lines: list[str] = []
     progress = Progress(log=lines.append)
-    progress.start(10, 0, lambda: 4, lambda: "1 of 2 endpoints away: x: 503: full")
+    away = "1 of 2 endpoints away: x: 503: full"
+    progress.start(Shares(a=Share("math", 10)), Live(lambda: 4, trouble=lambda: away))
     progress.tick()
     assert "generate 0/10" in lines[-1]
     assert "in flight 4" in lines[-1]
-    assert lines[-1].endswith("1 of 2 endpoints away: x: 503: full")
-    progress.arrived(5, True)
-    progress.start(12, 0, lambda: 0)
+    assert lines[-1].endswith(away)
+    progress.arrived("a", 5, accepted=True)
+    progress.start(Shares(b=Share("math", 12)), Live())
     progress.tick()
     assert "generate 0/12" in lines[-1]
 
