@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from data.hub import switched_off
+from filters.decontaminate import Decontaminate
 from flows.corpus_recipe import Reading
 from flows.plan import Plan
 
@@ -14,7 +15,11 @@ def hub_sets(plan: Plan) -> list[str]:
     """Ids in the order of the recipe; local folders that are laid out as hub sets are left out."""
     readings: list[Reading] = [source.settings.seeds for source in plan.generated]
     readings += [source.settings for source in plan.read]
-    return list(dict.fromkeys(one.hub for one in readings if one.hub is not None and one.far))
+    names = [one.hub for one in readings if one.hub is not None and one.far]
+    for step in plan.steps:
+        if isinstance(step.judge, Decontaminate):
+            names += [one.hub for one in step.judge.benchmarks if one.hub and not one.file]
+    return list(dict.fromkeys(names))
 
 
 def reachable(plan: Plan) -> dict[str, str]:

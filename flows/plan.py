@@ -117,14 +117,16 @@ def plan_build(
     scale: float = 1.0,
     *,
     offline: bool = False,
+    check: bool = True,
 ) -> Plan:
     """The plan of a shipped recipe or a recipe file; `out` is runs/<name> where left out."""
     recipe = load_recipe(name, overrides, scale, offline=offline)
-    return make_plan(recipe, Path(out or Path("runs") / recipe.name))
+    return make_plan(recipe, Path(out or Path("runs") / recipe.name), check=check)
 
 
-def make_plan(recipe: Recipe, out: Path) -> Plan:
-    """Raises RecipeError for a tokenizer or a model that cannot be found."""
+def make_plan(recipe: Recipe, out: Path, *, check: bool = True) -> Plan:
+    """Raises RecipeError for a tokenizer or a model that cannot be found, and, with `check`, for
+    what filters need and cannot load, such as a benchmark."""
     model = None
     if recipe.generate:
         model = resolve(recipe.engine.model, recipe.engine.revision)
@@ -138,17 +140,20 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
                 made[name] = generated_source(recipe, name, out, model, made)
     sources = tuple(made[name] for name in recipe.names)
     generated = tuple(source for source in sources if isinstance(source, Source))
-    steps = tuple(_steps(recipe, out, sources))
+    steps = tuple(_steps(recipe, out, sources, check))
     targets = tuple(_target(recipe, name, out, sources, steps) for name in recipe.outputs)
     return Plan(recipe, out, model, generated, read, steps, targets)
 
 
-def _steps(recipe: Recipe, out: Path, sources: tuple[AnySource, ...]) -> Iterator[Step]:
+def _steps(
+    recipe: Recipe, out: Path, sources: tuple[AnySource, ...], check: bool
+) -> Iterator[Step]:
     """Each step reads the verdicts before it: a sample gets one verdict, the first."""
     reads = [source.samples for source in sources]
     for number, entry in enumerate(recipe.curate, 1):
         judge = make_knobs(load_filter(entry.filter), entry.knobs, entry.filter)
-        judge.check()
+        if check:
+            judge.check()
         verdicts = Stage(
             out,
             f"verdicts.{number}.{entry.filter}",

@@ -66,7 +66,7 @@ def plan(
 
     if pilot < 0:
         raise RecipeError("--pilot must not be negative")
-    made = plan_build(recipe, out, set_, scale, offline=offline)
+    made = plan_build(recipe, out, set_, scale, offline=offline, check=False)
     if pilot:
         _run_pilot(recipe, out, set_, scale, offline, pilot)
     states = stage_states(made)

@@ -29,7 +29,7 @@ def sample_parts(plan: Plan) -> list[tuple[AnySource, int]]:
     return [(source, part) for source in plan.sources for part in range(source.samples.count())]
 
 
-def _sample_part(plan: Plan, index: int) -> tuple[Source, int]:
+def _sample_part(plan: Plan, index: int) -> tuple[AnySource, int]:
     """The n-th of `sample_parts`, without listing them all for each."""
     part = index
     for source in plan.sources:

@@ -105,6 +105,19 @@ def test_a_pilot_asks_few_and_the_build_asks_the_rest(
     assert fake.requests == 50
 
 
+def test_the_plan_of_cosmo_1b_agrees_with_its_card(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    plan("cosmo-1b", json_=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["total"]["requests"] == pytest.approx(31.1e6, rel=0.1)
+    assert found["total"]["completion_tokens"] == pytest.approx(25e9, rel=0.1)
+    assert found["total"]["gpu_hours"] == pytest.approx(10_000, rel=0.1)
+    assert found["outputs"]["pretrain"] == pytest.approx(30e9, rel=0.1)
+    assert {"bigcode/the-stack", "openai/gsm8k"} <= set(found["datasets"])
+
+
 def test_doctor_names_what_is_missing_and_the_command_that_mends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
