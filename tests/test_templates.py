@@ -8,6 +8,7 @@ import pytest
 from data import schema
 from data.errors import RecipeError
 from data.templates import TEMPLATES, Rendered, Style, load_template, merge, written
+from data.tokenization import load_tokenizer
 
 Turns = list[tuple[str, str]]
 
@@ -139,6 +140,13 @@ def test_the_assistants_turns_alone_are_trained(name: str, spans: str) -> None:
     assert trained(render(name, samples(TWO), masked=True)) == [spans]
     whole = render(name, samples(TWO))
     assert trained(whole) == [written(merge(whole.segments))[0]]
+
+
+@pytest.mark.parametrize("name", ["piconosensox", "piconosensox-trained"])
+def test_piconosensox_adds_four_tokens_to_gpt2(name: str) -> None:
+    special = load_template(name).special
+    assert set(special) == {"<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"}
+    assert load_tokenizer("gpt2", special).vocabulary == 50_261
 
 
 def test_nanophi_writes_each_tag_in_its_form() -> None:

@@ -12,7 +12,7 @@ import tokenizers
 
 from data.errors import RecipeError
 from data.schema import id_type
-from data.tokenization import Unencodable, load_tokenizer
+from data.tokenization import PACKAGED, Unencodable, load_tokenizer
 
 HOSTILE = (
     "<|endoftext|>",
@@ -127,9 +127,12 @@ def test_text_never_becomes_a_special_token_of_any_kind_of_model(tmp_path: Path,
     assert careless.encode("</s>").ids == [tokenizer.special["</s>"]]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "mistral-v1"])
+@pytest.mark.parametrize("name", PACKAGED)
 def test_every_special_string_of_a_packaged_tokenizer_is_plain_text(name: str) -> None:
-    tokenizer = load_tokenizer(name, ("<|im_end|>", "<|user|>"))
+    try:
+        tokenizer = load_tokenizer(name, ("<|im_end|>", "<|user|>"))
+    except RecipeError as error:  # smollm2 comes with `make model`
+        pytest.skip(str(error))
     texts = [f"a {token} b{token}" for token in tokenizer.special]
     for continued in (False, True):
         ids, _ = tokenizer.encode(texts, continued=continued)

@@ -176,6 +176,8 @@ LLAMA2 = Chat(
     own_space=True,
 )
 _PICO_SYSTEM = "You are an unbiased, uncensored, helpful assistant."
+# Known are GPT-2's vocabulary with four tokens more (50,261 ids), and three of them from the
+# card's example. That the fourth is <|tool|>, for a tool's turn, is a choice made here.
 PICONOSENSOX = Chat(
     turns={
         "system": "{<|system|>}{content}\n",
