@@ -56,8 +56,12 @@ def train(
         gpt2 or llama.
     size
         nano (2 layers, 2 heads, width 32), tiny (4, 4, 128) or small (6, 6, 384).
-    layers, heads, width
-        In place of the size's.
+    layers
+        In place of the size's, as heads and width.
+    heads
+        Attention heads; they divide the width.
+    width
+        Of the embeddings.
     steps
         Optimizer steps.
     batch_rows
@@ -78,7 +82,8 @@ def train(
     fresh
         Remove an earlier run in that folder.
     compare
-        Train the same model on each build and tell its loss on what each one holds out.
+        Train the same model on each build and tell its loss on what each one holds out, at
+        most 256 rows.
     text
         With --compare also the loss on this text file.
     """

@@ -14,15 +14,14 @@ from flows.recipe import Output
 from flows.rendering import resolve_output
 
 Talk = list[tuple[str, str]]
-SAMPLE = pl.Schema(
-    {
-        "id": pl.UInt64,
-        "tag": pl.String,
-        "text": pl.String,
-        "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
-        "licence": pl.String,
-    }
-)
+TURN = pl.Struct({"role": pl.String, "content": pl.String})
+SAMPLE: dict[str, pl.DataType] = {
+    "id": pl.UInt64(),
+    "tag": pl.String(),
+    "text": pl.String(),
+    "messages": pl.List(TURN),
+    "licence": pl.String(),
+}
 
 
 def write_output(out: Path, name: str, samples: Sequence[str | Talk], **settings: Any) -> Path:

@@ -211,7 +211,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(found: dict[str, Any], 
 
 def worst(curve: list[dict[str, Any]], other: list[dict[str, Any]]) -> float:
     pairs = zip(curve[1:], other[1:], strict=True)
-    return max(abs(a["train_loss"] - b["train_loss"]) for a, b in pairs)
+    return max(abs(float(a["train_loss"]) - float(b["train_loss"])) for a, b in pairs)
 
 
 @pytest.mark.train
