@@ -3,8 +3,8 @@
     python -m benchmarks.explain make FOLDER [--samples 1000000]
     python -m benchmarks.explain ask FOLDER
 
-`make` writes stages of the very form that a build has (parts of 1,000 rows, 5 % near-duplicates
-with 3 members a cluster, shards of 1,024 tokens). `ask` puts questions, each in a process of its
+`make` writes stages of the very form that a build has: parts of 1,000 rows, duplicates of both
+kinds, shards of 1,024 tokens. `ask` puts questions, each in a process of its
 own, twice: the first makes the index. Seconds are of the answer, imports left out; a scan of
 all parts by polars stands beside it.
 """
@@ -43,9 +43,10 @@ def make(out: Path, samples: int) -> None:
     kept = Stage(out, "samples.books", {}, [prompts, completions])
     length = Stage(out, "verdicts.1.length", {"knobs": {}}, [kept])
     alike = Stage(out, "verdicts.2.near_duplicate", {"knobs": {}}, [kept, length])
-    tokens = Stage(out, "tokens.pretrain", {}, [kept, alike])
+    same = Stage(out, "verdicts.3.exact_duplicate", {"knobs": {}}, [kept, alike])
+    tokens = Stage(out, "tokens.pretrain", {}, [kept, same])
     shards = Stage(out, "shards.pretrain", {}, [tokens], at=out / "shards" / "pretrain")
-    stages = [seeds, prompts, completions, kept, length, alike, tokens]
+    stages = [seeds, prompts, completions, kept, length, alike, same, tokens]
     for stage in stages:
         stage.folder.mkdir(parents=True)
     cluster = np.arange(samples) // CLUSTER * CLUSTER
@@ -61,7 +62,10 @@ def make(out: Path, samples: int) -> None:
             for n in fallen.tolist()
         ]
         _verdicts(alike, part, ids[fallen], "near_duplicate", "like_another", figures)
-        _tokens(tokens, part, ids[rows[~duplicate[rows] & ~short[rows]]])
+        copies = rows[rows % 100 == 31]
+        shown = [json.dumps({"kept": schema.show_id(int(id))}) for id in ids[copies - 1]]
+        _verdicts(same, part, ids[copies], "exact_duplicate", "same_text", shown)
+        _tokens(tokens, part, ids[rows[~(duplicate | short)[rows] & (rows % 100 != 31)]])
     seed = pa.table({"id": ids[:1000], "at": ["t.jsonl:1"] * 1000, "fields": ["{}"] * 1000})
     seeds.write_arrow(0, seed.cast(schema.SEEDS))
     _pairs(alike, ids, np.flatnonzero(duplicate), cluster)
@@ -70,7 +74,7 @@ def make(out: Path, samples: int) -> None:
     layout = Layout(1024, 65_536, 0.01, 0, {})
     facts = {"recipe": "made", "sequence_length": 1024}
     write_shards(tokens, shards, layout, load_tokenizer("gpt2"), facts)
-    _recipe(out, [prompts, completions, kept, seeds], [length, alike], tokens)
+    _recipe(out, [prompts, completions, kept, seeds], [length, alike, same], tokens)
     print(f"{samples} samples, {sum(1 for _ in out.rglob('*'))} files")
 
 
@@ -149,7 +153,7 @@ def _recipe(out: Path, of_source: list[Stage], steps: list[Stage], tokens: Stage
             {
                 **about,
                 "filter": step.name.rpartition(".")[2],
-                "compares": number == 1,
+                "compares": number > 0,
                 "stage": step.folder.name,
             }
             for number, step in enumerate(steps)
@@ -190,20 +194,21 @@ def ask(out: Path) -> None:
     for index in out.glob("stages/*/*.ipc"):
         index.unlink()
     samples = len(list(out.glob("stages/samples.*/part-*"))) * PART
-    id = [schema.show_id(schema.hash_bytes(str(n).encode())) for n in (samples // 2, 1, 7)]
+    id = [schema.show_id(schema.hash_bytes(str(n).encode())) for n in (samples // 2, 1, 7, 31, 30)]
     questions = {
         "an id, first": id[0],
         "an id": id[0],
         "a prefix": id[0][:10],
         "a near-duplicate": id[1],
+        "an exact duplicate, first": id[3],
+        "an exact duplicate": id[4],
         "too short": id[2],
         "a token": "pretrain/train-00000-of-00001.arrow:9:500",
     }
     for name, what in questions.items():
         command = [sys.executable, "-c", ASK, str(out), what]
-        print(
-            f"{name}: {subprocess.run(command, capture_output=True, text=True, check=True).stdout}"
-        )
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        print(f"{name}: {answer.strip()}")
     files = sorted(out.glob("stages/samples.*/part-*"))
     for _ in range(2):
         wall, cpu = time.perf_counter(), time.process_time()

@@ -21,6 +21,14 @@ from flows.stored import StoredStage
 
 LONGEST, SHORTEST = 16, 6
 _STAMP = b"manifest"
+_KEYS = {
+    "id": pl.col("id"),
+    "seed_id": pl.col("seed_id"),
+    "kept": pl.col("figures")
+    .str.json_path_match("$.kept")
+    .str.to_integer(base=16, dtype=pl.UInt64, strict=False),
+}
+"""What rows are found by; `kept`: the sample that stays of the group that a verdict speaks of."""
 Range = tuple[int, int]
 
 
@@ -46,7 +54,7 @@ def id_ranges(text: str) -> list[Range]:
 def find(
     stage: StoredStage, ranges: list[Range], *, table: str = "part", column: str = "id"
 ) -> pl.DataFrame:
-    """`id`, `part` and `row` of the rows whose `column` lies in one of the ranges."""
+    """`part` and `row` of the rows whose `column`, given as `id`, lies in one of the ranges."""
     manifest = stage.manifest
     if manifest is None:
         rows = _ids(stage.files(table), column)
@@ -84,7 +92,7 @@ def _ids(files: list[Path], column: str) -> pl.DataFrame:
     empty = pl.DataFrame(schema={"id": pl.UInt64, "part": pl.UInt32, "row": pl.UInt32})
     wanted = [
         pl.scan_parquet(path, glob=False).select(
-            id=pl.col(column).cast(pl.UInt64),
+            id=_KEYS[column],
             part=pl.lit(int(path.stem.rpartition("-")[2]), pl.UInt32),
             row=pl.int_range(pl.len(), dtype=pl.UInt32),
         )

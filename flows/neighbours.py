@@ -1,12 +1,12 @@
 """The samples that a filter for duplicates took for one: who stayed, and how alike they are."""
 
-import json
 from typing import Any
 
 import polars as pl
 
 from data.errors import DamagedPart
 from data.schema import show_id
+from flows.lookup import find
 from flows.stored import StoredStage
 
 
@@ -29,8 +29,8 @@ def cluster(stage: StoredStage, id: int, figures: dict[str, Any] | None) -> dict
             joined |= new
         similar = {member: similar.get(member) for member in joined - {own}}
     kept = str(figures["kept"]) if figures and "kept" in figures else own
-    fallen = _fallen(stage, kept)
-    similar |= {member: similar.get(member) for member in fallen if member != own}
+    if pairs is None:
+        similar = {member: None for member in _fallen(stage, kept) if member != own}
     if kept != own:
         similar.setdefault(kept, (figures or {}).get("similarity"))
     if not similar:
@@ -51,16 +51,14 @@ def _pairs(stage: StoredStage) -> pl.LazyFrame | None:
 
 
 def _fallen(stage: StoredStage, kept: str) -> list[str]:
-    """The ids whose verdict names `kept`; the figures are searched as text, by polars."""
-    files = stage.files()
+    """The ids whose verdict names `kept`."""
+    places = find(stage, [(int(kept, 16),) * 2], column="kept")["part"].unique().sort()
+    files = [file for part in places if (file := stage.file(part))]
+    if not files:
+        return []
+    names = pl.col("figures").str.json_path_match("$.kept") == kept
     try:
-        found = (
-            pl.scan_parquet(files, glob=False)
-            .filter(pl.col("figures").str.contains(kept, literal=True))
-            .select("id", "figures")
-            .collect()
-        )
+        found = pl.scan_parquet(files, glob=False).filter(names).select("id").collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DamagedPart(files[0]) from error
-    rows = found.iter_rows()
-    return [show_id(id) for id, figures in rows if json.loads(figures).get("kept") == kept]
+    return [show_id(id) for id in found["id"]]

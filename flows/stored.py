@@ -102,7 +102,8 @@ def find_out(path: Path) -> Path:
 
 
 def read_builds(out: Path) -> list[StoredBuild]:
-    """The last build of each recipe under OUT, the newest first. Raises RecipeError for none."""
+    """The last build of each recipe under OUT, first that of the recipe that changed last. Raises
+    RecipeError where there is none."""
     files = sorted(out.glob(f"{RECIPES}/*.json"), key=lambda path: -path.stat().st_mtime_ns)
     builds = []
     for path in files:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from data.parts import write_file
+from data.parts import write_if_changed
 from filters import Cleaner, CorpusFilter, filter_source
 from flows.plan import Plan
 from flows.recipe import CurationStep, Recipe
@@ -58,8 +58,10 @@ def store_build(plan: Plan) -> None:
         },
     }
     folder = plan.out / RECIPES
-    write_file(folder / f"{plan.recipe.name}.yaml", text.encode())
-    write_file(folder / f"{plan.recipe.name}.json", json.dumps(facts, indent=1).encode() + b"\n")
+    write_if_changed(folder / f"{plan.recipe.name}.yaml", text.encode())
+    write_if_changed(
+        folder / f"{plan.recipe.name}.json", json.dumps(facts, indent=1).encode() + b"\n"
+    )
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:
