@@ -128,8 +128,8 @@ def main() -> None:
         spent, waited = time.process_time() - begun, time.monotonic() - clock
         more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         print(
-            f"{samples:,} samples: page {spent:.1f} s of CPU ({waited:.1f} s), one plain read of "
-            f"the samples {read:.1f} s: {spent / read:.2f} times; {more / 1024:.0f} MB more memory, "
+            f"{samples:,} samples: page {spent:.1f} s of CPU ({waited:.1f} s), {spent / read:.2f} "
+            f"of a plain read of the samples ({read:.1f} s); {more / 1024:.0f} MB more memory, "
             f"{page.stat().st_size / 1024:.0f} kB page"
         )
 

@@ -97,6 +97,7 @@ def funnel(stages: list[dict[str, Any]], unit: str, sources: list[str], label: s
                     "title": None,
                     "labelExpr": _SI,
                     "labelOverlap": True,
+                    "labelSeparation": 10,
                     "tickCount": 5,
                     "domain": False,
                 },

@@ -6,13 +6,12 @@ from typing import Any
 import polars as pl
 import yaml
 
-from data.errors import DamagedPart
 from filters.texts import body
 from flows.card import non_commercial
 from flows.diversity import LOOKED_AT, opening
-from flows.inspection import scan
 from flows.page.examples import choose
 from flows.page.lengths import bin_start, lengths
+from flows.page.outputs import of_output
 from flows.page.stored import Stored
 
 FULL = 0.95
@@ -29,7 +28,7 @@ Facts = dict[str, Any]
 def gather(build: Stored) -> Facts:
     """What the page is made of; the same for the same OUT."""
     funnel = build.csv("funnel.csv", ["source", "tag", "stage", "filter", "reason"])
-    outputs = [_output(build, output) for output in build.outputs]
+    outputs = [of_output(build, output) for output in build.outputs]
     facts: Facts = {
         "name": build.recipe["name"],
         "seed": build.seed,
@@ -214,48 +213,6 @@ def _contamination(build: Stored) -> list[Facts]:
         return []
     whole = pl.concat(tables).sort("share", "id", "item", descending=[True, False, False])
     return [row | {"id": f"{row['id']:016x}"} for row in whole.head(MATCHES).to_dicts()]
-
-
-def _output(build: Stored, output: Facts) -> Facts:
-    """One output's counts, and how full its training rows are."""
-    folder = build.out / output["shards"]
-    manifest = build.manifest(output["shards"])
-    size = manifest["sequence_length"]
-    rows = scan(folder, "train")
-    share = (pl.col("n_tokens").cast(pl.Int64) * 20 // size).clip(upper_bound=19)
-    try:
-        fill = rows.group_by(bin=share).len().sort("bin").collect()
-        held = rows.group_by(documents=pl.col("doc_ids").list.len().cast(pl.Int64)).len()
-        documents = held.sort("documents").collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DamagedPart(folder) from error
-    counts = dict(fill.iter_rows())
-    bins = [{"from": n * 5, "to": n * 5 + 5, "rows": counts.get(n, 0)} for n in range(20)]
-    files = [part["file"] for part in manifest["parts"]]
-    return {
-        "name": output["name"],
-        "folder": output["shards"],
-        "manifest": manifest,
-        "splits": manifest["splits"],
-        "fill": bins,
-        "documents": _grouped(dict(documents.iter_rows())),
-        "files": [*files, "manifest.json", "README.md", "tokenizer.json"],
-        "licences": manifest["rendering"]["licences"],
-    }
-
-
-def _grouped(counts: dict[int, int]) -> list[Facts]:
-    """Rows by their documents, in at most some twenty bins of equal width."""
-    if not counts:
-        return []
-    width = -(-max(counts) // 20)
-    bins: dict[int, int] = {}
-    for documents, rows in counts.items():
-        bins[(documents - 1) // width] = bins.get((documents - 1) // width, 0) + rows
-    return [
-        {"from": n * width + 1, "to": (n + 1) * width, "rows": bins.get(n, 0)}
-        for n in range(max(bins) + 1)
-    ]
 
 
 def _generation(build: Stored) -> Facts:
