@@ -9,6 +9,7 @@ from flows.plan import Plan, Target
 
 NON_COMMERCIAL = re.compile(r"(?i)(?:^|[^a-z])nc(?:[^a-z]|$)|non-?\s?commercial")
 
+SOURCE_COLUMNS = ["source", "asked for", "tokens there", "tokens here", "licences"]
 SPLIT_COLUMNS = ["split", "rows", "documents", "documents split", "tokens", "trained", "fill"]
 
 
@@ -45,9 +46,9 @@ tags: [synthetic, shardmill]
 Packed training rows of {size} tokens, made by shardmill from the recipe `{plan.recipe.name}`
 (seed {plan.recipe.seed}).{_model(plan)}
 {_origins(plan, target)}
-{_table(SPLIT_COLUMNS, _splits(manifest))}
+{markdown_table(SPLIT_COLUMNS, _splits(manifest))}
 
-{_table(["source", "asked for", "tokens there", "tokens here", "licences"], _sources(manifest))}
+{markdown_table(SOURCE_COLUMNS, _sources(manifest))}
 
 Template {manifest["template"]}, loss on {manifest["loss"]} tokens, packed by
 {manifest["packing"]}. Tokenizer {tokenizer["name"]} ({tokenizer["vocabulary"]:,} ids, in
@@ -68,7 +69,7 @@ rows = pl.scan_ipc("train-*.arrow").select("input_ids", "seq_lengths").collect()
 ```
 
 ## Funnel
-{_table(header, rows)}
+{markdown_table(header, rows)}
 """
 
 
@@ -88,10 +89,10 @@ def _origins(plan: Plan, target: Target) -> str:
             lines.append([source.name, place, shown, read.licence])
     if not lines:
         return ""
-    return "\n" + _table(["source", "read from", "of it", "licence"], lines) + "\n"
+    return "\n" + markdown_table(["source", "read from", "of it", "licence"], lines) + "\n"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
