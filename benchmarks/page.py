@@ -7,7 +7,6 @@ reject a third. The page is written once and held against one plain read of all 
 import argparse
 import json
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -68,8 +67,8 @@ def _shards(stage: Stage, rows: int) -> None:
     frame.write_ipc(stage.folder / "train-00000-of-00001.arrow", compression="uncompressed")
     facts = {"rows": rows, "documents": rows, "documents_split": 0, "tokens": int(tokens.sum())}
     splits = {"train": {**facts, "fill": 0.97}}
-    about = {"packing": "made", "template": "made", "loss": "all", "sequence_length": 512}
-    stage.finish(splits=splits, rendering={"licences": {}}, **about)
+    about: dict[str, Any] = {"packing": "made", "template": "made", "loss": "all"}
+    stage.finish(splits=splits, rendering={"licences": {}}, sequence_length=512, **about)
 
 
 def _tables(out: Path, made: Stage, steps: list[Stage], counts: Any) -> None:
@@ -135,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

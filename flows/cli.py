@@ -7,13 +7,14 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
 
 from data.errors import Interrupted, RecipeError, ShardmillError, nearest
+from flows.calling import api_url, run_flow
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -45,17 +46,21 @@ Set = Annotated[tuple[str, ...], Parameter(name="--set", negative=(), consume_mu
 
 @app.command
 def run(
-    recipe: str,
+    recipe: str = "",
     /,
     *,
     out: Path | None = None,
     set_: Set = (),
     scale: float = 1.0,
     offline: bool = False,
+    deployment: Annotated[str, Parameter(show_default=False)] = "",
+    cancel_on_interrupt: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Build a recipe's shards, reusing whatever OUT already holds.
 
     Example: shardmill run demo --scale 0.5 --set engine.sampling.temperature=0.6
+
+    Example: shardmill run --deployment build/demo --scale 0.5
 
     Parameters
     ----------
@@ -70,9 +75,25 @@ def run(
         tries a recipe out.
     offline
         Read each corpus and hub set of seeds from its shipped sample.
+    deployment
+        Let a worker do it, such as build/demo, and follow its run; what is not given here is as
+        the deployment has it, paths are the worker's. Ctrl-C leaves the run going.
+    cancel_on_interrupt
+        Ctrl-C cancels the deployment's run in place of leaving it.
     """
     for name, value in QUIET.items():  # before anything imports Prefect, which reads them once
         os.environ.setdefault(name, value)
+    given = {"recipe": recipe, "overrides": list(set_), "scale": scale, "offline": offline}
+    if deployment:
+        from flows.following import run_deployment
+
+        defaults = {"recipe": "", "overrides": [], "scale": 1.0, "offline": False}
+        changed = {key: value for key, value in given.items() if value != defaults[key]}
+        changed |= {"out": str(out)} if out else {}
+        run_deployment(deployment, changed, screen, cancel_on_interrupt=cancel_on_interrupt)
+        return
+    if not recipe:
+        raise RecipeError("run which recipe?", fix="`shardmill list recipes` names them")
     from data.parts import lock
     from flows.plan import plan_build
 
@@ -88,8 +109,7 @@ def run(
         plan.check_engine()
         with lock(plan.out):
             pass  # taken by another build: say so before anything is started
-        given = {"recipe": recipe, "overrides": list(set_), "scale": scale, "offline": offline}
-        _run_flow(plan.out, given)
+        run_flow(plan.out, given)
         table = funnel(plan)
         screen.print(show_account(plan) or "")
     _summarize(plan, table)
@@ -111,64 +131,6 @@ def _reuse(plan: "Plan") -> "DataFrame | None":
         return table
     except DamagedPart:
         return None
-
-
-def api_url() -> str | None:
-    """Where Prefect's server is, from the environment or the user's profile."""
-    if "PREFECT_API_URL" in os.environ:
-        return os.environ["PREFECT_API_URL"]
-    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
-    configured = (home / "profiles.toml", *map(Path, ("prefect.toml", ".env", "pyproject.toml")))
-    texts = [path.read_text(errors="replace") for path in configured if path.is_file()]
-    if not any("api" in text.lower() for text in texts):
-        return None  # so that a build with nothing to do need not import Prefect: 2 seconds
-    from prefect.settings import get_current_settings
-
-    return get_current_settings().api.url
-
-
-def _run_flow(out: Path, given: dict[str, Any]) -> None:
-    for name in ("NO_PROXY", "no_proxy"):  # loopback is not asked through a proxy
-        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
-    if api_url():
-        _call_flow(out, given)
-        return
-    from flows.local_prefect import local_prefect
-
-    server, url = local_prefect(out)
-    server.start()
-    os.environ["PREFECT_API_URL"] = url
-    try:
-        import flows.build  # noqa: F401 - a second of work while the server starts
-
-        server.wait()
-        _call_flow(out, given)
-    finally:
-        os.environ.pop("PREFECT_API_URL")
-        server.stop()
-
-
-def _call_flow(out: Path, given: dict[str, Any]) -> None:
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-    from flows.build import build
-
-    try:
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            state = build(**given, out=str(out), return_state=True)
-    except RuntimeError as error:
-        if "API" not in str(error):
-            raise
-        raise ShardmillError(
-            f"Prefect's server does not answer ({str(error).partition(chr(10))[0]})",
-            where=api_url() or "",
-            fix="start it, or unset PREFECT_API_URL",
-        ) from error
-    if not state.is_completed():
-        failure = state.result(raise_on_failure=False)
-        if isinstance(failure, BaseException):
-            raise failure
-        raise ShardmillError(state.message or f"the flow run ended as {state.name}")
 
 
 def _summarize(plan: "Plan", table: "DataFrame") -> None:

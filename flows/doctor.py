@@ -133,7 +133,7 @@ def _hub() -> Check:
 
 
 def _prefect() -> Check:
-    from flows.cli import api_url
+    from flows.calling import api_url
 
     url = api_url()
     if not url:

@@ -1,6 +1,5 @@
 """The funnel and the account: what came in, what fell and why, what it cost."""
 
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -10,7 +9,7 @@ from rich.text import Text
 from data.errors import ShardmillError
 from data.parts import write_if_changed
 from filters import Cleaner
-from flows.card import card, markdown_table
+from flows.card import card
 from flows.diversity import openings
 from flows.page.record import write_record
 from flows.plan import Plan, Source
@@ -184,17 +183,6 @@ def funnel_lines(table: pl.DataFrame, sources: list[str]) -> list[list[str]]:
 
 def _by_source(table: pl.DataFrame, column: str) -> dict[str, int]:
     return dict(table.group_by("source").agg(pl.col(column).sum()).iter_rows())
-
-
-def told(plan: Plan, table: pl.DataFrame, page: Path) -> str:
-    """The build as Markdown: the recipe, the funnel, and where report and shards lie. Paths, not
-    links: a browser follows none from Prefect's page to a file."""
-    sources = [source.name for source in plan.sources]
-    header = ["stage", "reason", *sources, "all"]
-    shards = [f"- shards of {target.name}: `{target.shards.folder}`" for target in plan.targets]
-    places = "\n".join([f"- report: `{page.as_uri()}`", *shards])
-    title = f"## {plan.recipe.name} (seed {plan.recipe.seed})"
-    return f"{title}\n\n{places}\n\n{markdown_table(header, funnel_lines(table, sources))}\n"
 
 
 def contamination(plan: Plan) -> pl.DataFrame:

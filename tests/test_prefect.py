@@ -153,11 +153,11 @@ def test_the_command_line_reports_to_a_server_that_is_set(
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    listed = prefect("artifact", "inspect", "funnel", "--output", "json")
+    listed = prefect("artifact", "inspect", "demo-funnel", "--output", "json")
     assert listed.returncode == 0, listed.stderr
     assert "asked" in listed.stdout
     page = (tmp_path / "out" / "report" / "index.html").as_uri()
     assert result.stdout.splitlines()[-1] == f"report: {page}"
-    told = prefect("artifact", "inspect", "report", "--output", "json")
+    told = prefect("artifact", "inspect", "demo-summary", "--output", "json")
     assert told.returncode == 0, told.stderr
     assert page in told.stdout

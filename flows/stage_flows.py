@@ -1,0 +1,94 @@
+"""A third of a build each, for runs on different machines over one OUT: what generates wants a
+GPU, the rest does not. Each reuses what is done and refuses where what it reads is not there."""
+
+from collections.abc import Iterable
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from data.errors import ShardmillError
+from data.parts import Stage, write_if_changed
+from flows.artifacts import publish_cost, publish_funnel, publish_summary
+from flows.build import mending, run_outputs, run_sources, run_tasks
+from flows.curation import curate as run_filters
+from flows.flow_runs import SETTINGS, documented, run_flow, run_name
+from flows.plan import Plan
+from flows.progress import Progress
+from flows.report import funnel
+
+
+@flow(name="generate", flow_run_name=run_name, **SETTINGS)
+@documented
+def generate(
+    recipe: str = "demo",
+    out: str | None = None,
+    overrides: list[str] | None = None,
+    scale: float = 1.0,
+    offline: bool = False,
+) -> State[None] | None:
+    """Seeds, prompts, completions and samples of a recipe, and what it reads of corpora."""
+
+    def work(plan: Plan, progress: Progress) -> None:
+        run = progress.watching(run_tasks)
+        mending(progress, lambda: run_sources(plan, progress, run))
+        publish_cost(plan)
+
+    return run_flow(recipe, out, overrides, scale, offline, work)
+
+
+@flow(name="curate", flow_run_name=run_name, **SETTINGS)
+@documented
+def curate(
+    recipe: str = "demo",
+    out: str | None = None,
+    overrides: list[str] | None = None,
+    scale: float = 1.0,
+    offline: bool = False,
+) -> State[None] | None:
+    """The filters of a recipe over its samples, and the funnel."""
+
+    def work(plan: Plan, progress: Progress) -> None:
+        def stages() -> None:
+            need(plan, (source.samples for source in plan.sources), "generate")
+            run_filters(plan, progress.watching(run_tasks))
+            table = funnel(plan)
+            write_if_changed(plan.out / "funnel.csv", table.write_csv().encode())
+            publish_funnel(plan, table)
+
+        mending(progress, stages)
+
+    return run_flow(recipe, out, overrides, scale, offline, work)
+
+
+@flow(name="pack", flow_run_name=run_name, **SETTINGS)
+@documented
+def pack(
+    recipe: str = "demo",
+    out: str | None = None,
+    overrides: list[str] | None = None,
+    scale: float = 1.0,
+    offline: bool = False,
+) -> State[None] | None:
+    """The kept samples of a recipe as tokens and packed shards."""
+
+    def work(plan: Plan, progress: Progress) -> None:
+        def stages() -> None:
+            need(plan, (source.samples for source in plan.sources), "generate")
+            need(plan, (step.verdicts for step in plan.steps), "curate")
+            table = run_outputs(plan, progress, progress.watching(run_tasks))
+            publish_summary(plan, table)
+
+        mending(progress, stages)
+
+    return run_flow(recipe, out, overrides, scale, offline, work)
+
+
+def need(plan: Plan, stages: Iterable[Stage], flow_name: str) -> None:
+    """Raises ShardmillError where a stage that has to be read is not done."""
+    missing = [stage.name for stage in stages if not stage.done]
+    if missing:
+        raise ShardmillError(
+            f"{', '.join(missing)} not there yet",
+            where=str(plan.out),
+            fix=f"run the flow {flow_name} with the same parameters first",
+        )
