@@ -20,6 +20,7 @@ from benchmarks.made_texts import corpus, words_of
 from data import schema
 from data.parts import Stage
 from data.schema import show_id
+from flows.stored import RECIPES
 
 ROWS = 1000
 FILTERS = ("length", "gopher_quality", "exact_duplicate")
@@ -91,22 +92,19 @@ def _tables(out: Path, made: Stage, steps: list[Stage], counts: Any) -> None:
     columns = ["source", "tag", "stage", "filter", "reason", "rows", "tokens"]
     pl.DataFrame(rows, schema=columns, orient="row").write_csv(out / "funnel.csv")
 
-    def folder(stage: Stage) -> str:
-        return stage.folder.relative_to(out).as_posix()
-
-    source = {"name": "books", "stages": [folder(made)], "samples": folder(made)}
-    record = {
-        "recipe": {"name": "made", "seed": 0},
-        "model": None,
+    facts = {
+        "recipe": "made",
         "versions": {},
-        "sources": [source],
+        "sources": {"books": {"samples": made.folder.name}},
         "steps": [
-            {"filter": name, "cleaner": False, "verdicts": folder(stage)}
+            {"filter": name, "cleans": False, "stage": stage.folder.name}
             for name, stage in zip(FILTERS, steps, strict=True)
         ],
-        "outputs": [{"name": "pretrain", "shards": "shards/pretrain", "sources": ["books"]}],
+        "outputs": {"pretrain": {"sources": ["books"]}},
     }
-    (out / "build.json").write_text(json.dumps(record))
+    (out / RECIPES).mkdir()
+    (out / RECIPES / "made.json").write_text(json.dumps(facts))
+    (out / RECIPES / "made.yaml").write_text("name: made\nseed: 0\n")
 
 
 def main() -> None:

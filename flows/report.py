@@ -11,7 +11,6 @@ from data.parts import write_if_changed
 from filters import Cleaner
 from flows.card import card
 from flows.diversity import openings
-from flows.page.record import write_record
 from flows.plan import Plan, Source
 from flows.prompting import DUPLICATE, duplicates
 from flows.rendering import resolve_output
@@ -227,5 +226,4 @@ def write_report(plan: Plan) -> pl.DataFrame:
         tokenizer = resolve_output(target.name, target.settings).tokenizer
         content = tokenizer.json().encode()
         write_if_changed(target.shards.folder / "tokenizer.json", content)
-    write_record(plan)
     return table

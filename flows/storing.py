@@ -1,8 +1,10 @@
 """Store in OUT what a build is made by: its resolved recipe, its versions and its stages."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
+import platform
 import re
 from typing import Any
 
@@ -15,6 +17,10 @@ from flows.recipe import CurationStep, Recipe
 from flows.stored import RECIPES, role_of
 from prompts import kind_source
 
+PACKAGES = (
+    "shardmill", "prefect", "polars", "pyarrow", "numpy", "numba", "tokenizers", "fastokens",
+    "datasets", "datatrove",
+)  # fmt: skip
 _LOGIN = re.compile(r"//[^/@]*@")
 
 
@@ -29,6 +35,7 @@ def store_build(plan: Plan) -> None:
         "recipe": plan.recipe.name,
         "hash": hashlib.sha256(text.encode()).hexdigest()[:12],
         "shardmill": importlib.metadata.version("shardmill"),
+        "versions": _versions(),
         "kinds": {s.kind: kind_source(s.kind) for s in plan.recipe.generate.values()},
         "filters": {step.filter: filter_source(step.filter) for step in plan.recipe.curate},
         "sources": sources,
@@ -62,6 +69,14 @@ def store_build(plan: Plan) -> None:
     write_if_changed(
         folder / f"{plan.recipe.name}.json", json.dumps(facts, indent=1).encode() + b"\n"
     )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:

@@ -241,7 +241,7 @@ def test_what_cannot_be_seen_is_named() -> None:
 def test_secrets_in_addresses_are_left_out(plan: Plan, page: Page) -> None:
     assert "user:secret@" in str(plan.recipe.engine.endpoints)
     assert "secret" not in page.source
-    assert "secret" not in (plan.out / "build.json").read_text()
+    assert "secret" not in (plan.out / "recipes" / f"{plan.recipe.name}.yaml").read_text()
     assert "http://127.0.0.1" in page.text("recipe")
 
 

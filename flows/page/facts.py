@@ -48,6 +48,7 @@ def gather(build: Stored) -> Facts:
         "generation": _generation(build),
         "recipe": yaml.safe_dump(build.recipe, sort_keys=False, allow_unicode=True, width=88),
         "versions": build.record["versions"],
+        "recipe_file": build.record["recipe_file"],
     }
     return facts | {"warnings": _warnings(build, facts)}
 

@@ -1,94 +1,58 @@
-"""`OUT/build.json`: which recipe and which stages the build in OUT is made of."""
+"""The newest build of OUT as the page wants it, from what `flows.storing` left there."""
 
-import importlib.metadata
-import json
-import platform
-import re
 from pathlib import Path
 from typing import Any
 
-from data.parts import Stage, write_if_changed
-from filters import Cleaner
-from flows.plan import Plan
+import yaml
 
-NAME = "build.json"
-PACKAGES = (
-    "shardmill", "prefect", "polars", "pyarrow", "numpy", "numba", "tokenizers", "fastokens",
-    "datasets", "datatrove",
-)  # fmt: skip
-_SECRET = re.compile(r"(?<=://)[^/@\s]+@")
+from data.errors import RecipeError, SourceError
+from flows.stored import StoredBuild, read_builds
 
 
-def write_record(plan: Plan) -> None:
-    """So that a report can be made of OUT alone, whatever becomes of the recipe's file."""
-
-    def folder(stage: Stage) -> str:
-        return stage.folder.relative_to(plan.out).as_posix()
-
-    recipe = _without_secrets(_shown(plan))
-    record = {
+def read_record(out: Path) -> dict[str, Any]:
+    """Raises SourceError where OUT holds no finished build."""
+    try:
+        build = read_builds(out)[0]
+    except RecipeError as error:
+        raise SourceError(error.what, where=error.where, fix=error.fix) from None
+    if not (out / "funnel.csv").is_file():
+        raise SourceError(
+            "holds no finished build (funnel.csv)", where=str(out), fix="run its recipe to the end"
+        )
+    recipe = yaml.safe_load(build.recipe_file.read_text(encoding="utf-8"))
+    facts = build.facts
+    return {
         "recipe": recipe,
         "model": recipe["engine"]["model"] if recipe.get("generate") else None,
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": facts["versions"],
         "sources": [
-            {
-                "name": source.name,
-                "stages": [folder(stage) for stage in source.stages],
-                "samples": folder(source.samples),
-            }
-            for source in plan.sources
+            {"name": name, "stages": _paths(roles), "samples": _path(roles["samples"])}
+            for name, roles in facts["sources"].items()
         ],
         "steps": [
             {
-                "filter": step.settings.filter,
-                "cleaner": isinstance(step.judge, Cleaner),
-                "verdicts": folder(step.verdicts),
+                "filter": step["filter"],
+                "cleaner": step["cleans"],
+                "verdicts": _path(step["stage"]),
             }
-            for step in plan.steps
+            for step in facts["steps"]
         ],
         "outputs": [
-            {"name": target.name, "shards": folder(target.shards), "sources": list(target.sources)}
-            for target in plan.targets
+            {"name": name, "shards": f"shards/{name}", "sources": output["sources"]}
+            for name, output in facts["outputs"].items()
         ],
+        "recipe_file": recipe_path(build),
     }
-    write_if_changed(plan.out / NAME, json.dumps(record, indent=1).encode() + b"\n")
 
 
-def _shown(plan: Plan) -> dict[str, Any]:
-    """The recipe as it was resolved, what is as the defaults have it left out."""
-    recipe: dict[str, Any] = plan.recipe.model_dump(
-        mode="json", by_alias=True, exclude_defaults=True
-    )
-    if "curate" in recipe:
-        recipe["curate"] = [
-            {step.pop("filter"): step.pop("knobs", {}) | step} for step in recipe["curate"]
-        ]
-    return recipe
+def recipe_path(build: StoredBuild) -> str:
+    """Of the resolved recipe, below OUT."""
+    return build.recipe_file.relative_to(build.out).as_posix()
 
 
-def _without_secrets(value: Any) -> Any:
-    """User names and passwords in addresses are nobody else's business."""
-    if isinstance(value, str):
-        return _SECRET.sub("", value)
-    if isinstance(value, dict):
-        return {key: _without_secrets(inner) for key, inner in value.items()}
-    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value
+def _path(stage: str) -> str:
+    return f"stages/{stage}"
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def read_record(out: Path) -> dict[str, Any] | None:
-    """None where OUT has none or it is torn."""
-    try:
-        found = json.loads((out / NAME).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+def _paths(roles: dict[str, str]) -> list[str]:
+    return [_path(stage) for stage in roles.values()]

@@ -12,9 +12,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import DamagedPart, SourceError
+from data.errors import DamagedPart
 from data.parts import MANIFEST, read_manifest
-from flows.page.record import NAME, read_record
+from flows.page.record import read_record
 
 
 class Stored:
@@ -22,12 +22,6 @@ class Stored:
 
     def __init__(self, out: Path) -> None:
         record = read_record(out)
-        if record is None or not (out / "funnel.csv").is_file():
-            raise SourceError(
-                f"holds no finished build ({NAME} and funnel.csv)",
-                where=str(out),
-                fix="give the folder of one, such as runs/demo, or run its build again",
-            )
         self.out = out
         self.record: dict[str, Any] = record
         self.recipe: dict[str, Any] = record["recipe"]
