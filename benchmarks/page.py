@@ -7,7 +7,6 @@ reject a third. The page is written once and held against one plain read of all 
 import argparse
 import json
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -68,7 +67,12 @@ def _shards(stage: Stage, rows: int) -> None:
     frame.write_ipc(stage.folder / "train-00000-of-00001.arrow", compression="uncompressed")
     facts = {"rows": rows, "documents": rows, "documents_split": 0, "tokens": int(tokens.sum())}
     splits = {"train": {**facts, "fill": 0.97}}
-    about = {"packing": "made", "template": "made", "loss": "all", "sequence_length": 512}
+    about: dict[str, Any] = {
+        "packing": "made",
+        "template": "made",
+        "loss": "all",
+        "sequence_length": 512,
+    }
     stage.finish(splits=splits, rendering={"licences": {}}, **about)
 
 
@@ -135,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
