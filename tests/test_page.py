@@ -65,7 +65,7 @@ def answer(body: dict[str, Any], before: int) -> web.Response:
     text = f"Story {number} " + " ".join(f"word{number * 7 + n}" for n in range(20 + number % 90))
     if number % 4 == 0:
         text = "A lighthouse keeper counts the ships that pass by his rock in the night."
-    elif number % 7 == 0:
+    elif number % 3 == 0:
         text = HOSTILE[number % len(HOSTILE)] + " and more than five words."
     elif number % 11 == 0:
         text = f"{number}: which gas do plants take up from air? They say, carbon dioxide. {number}"

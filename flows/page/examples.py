@@ -19,6 +19,8 @@ from flows.page.stored import Stored
 
 EXAMPLES = 10
 """Of each reason."""
+AT_ONCE = 200
+"""Parts of verdicts that are looked at together: one by one, polars would mostly start and stop."""
 PARTS = 10
 """Parts that are searched for examples of one reason."""
 CLUSTERS = 10
@@ -56,14 +58,9 @@ def choose(build: Stored) -> Chosen:
     best: list[pl.DataFrame] = []
     largest = pl.DataFrame(schema=_GROUPS)
     members = pl.DataFrame(schema=_MEMBERS)
-    for index, stage, verdicts in _verdicts(build):
+    for verdicts in _verdicts(build):
         ranks = pl.Series("rank", _mix(verdicts["id"].to_numpy(), build.seed))
-        rows = verdicts.with_columns(
-            ranks,
-            stage=pl.col("filter") if stage is None else pl.lit(stage),
-            part=pl.lit(index, pl.Int64),
-            reason=_text("reason"),
-        )
+        rows = verdicts.with_columns(ranks, reason=_text("reason"))
         keys = ["stage", "filter", "reason", "part"]
         counted.append(rows.group_by(keys).len())
         best.append(rows.sort("rank", "id").group_by(keys).head(EXAMPLES).drop("figures"))
@@ -92,23 +89,23 @@ def _text(column: str) -> pl.Expr:
     return pl.col(column).cast(pl.String).fill_null("")
 
 
-def _verdicts(build: Stored) -> Iterator[tuple[int, str | None, pl.DataFrame]]:
-    """Part, stage (None: it is named as its filter) and verdicts; the figures of filters for
-    duplicates alone."""
+def _verdicts(build: Stored) -> Iterator[pl.DataFrame]:
+    """All verdicts with their `stage` and `part`, some parts at a time; the figures of filters
+    for duplicates alone."""
+    columns = ["id", "filter", "reason"]
+    gathered: list[pl.DataFrame] = []
     for index in range(len(build.parts)):
-        rows = build.refused(index, ["id", "filter", "reason"])
-        yield index, None, rows.with_columns(figures=pl.lit(None, pl.String))
+        part = pl.lit(index, pl.Int64)
+        refused = build.refused(index, columns)
+        gathered.append(refused.with_columns(stage="filter", part=part))
         for number, step in enumerate(build.steps):
-            label = build.labels[number]
-            if step["filter"] in DUPLICATES:
-                yield (
-                    index,
-                    label,
-                    build.verdicts(number, index, ["id", "filter", "reason", "figures"]),
-                )
-            else:
-                rows = build.verdicts(number, index, ["id", "filter", "reason"])
-                yield index, label, rows.with_columns(figures=pl.lit(None, pl.String))
+            wanted = [*columns, "figures"] if step["filter"] in DUPLICATES else columns
+            rows = build.verdicts(number, index, wanted)
+            gathered.append(rows.with_columns(stage=pl.lit(build.labels[number]), part=part))
+        if len(gathered) >= AT_ONCE or index + 1 == len(build.parts):
+            none = pl.DataFrame(schema={"figures": pl.String})
+            yield pl.concat([none, *gathered], how="diagonal")
+            gathered = []
 
 
 def _mix(ids: Hashes, seed: int) -> Hashes:
