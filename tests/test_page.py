@@ -270,7 +270,7 @@ def test_the_command_makes_the_page_of_what_lies_in_a_folder(plan: Plan, tmp_pat
     (out / source / "part-00001.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(DamagedPart, match="part-00001"):
         write_page(out)
-    with pytest.raises(SourceError, match="holds no finished build"):
+    with pytest.raises(SourceError, match="holds no recipe"):
         write_page(tmp_path)
 
 
