@@ -81,7 +81,7 @@ def test_smol_7b_trains_on_answers_and_warns_of_its_licence(tmp_path: Path) -> N
     opening = f"<|system|>\n{spoken.get('system', '')}{END}\n<|user|>\n{spoken['user']}{END}\n"
     assert row["written"].startswith(f"{opening}<|assistant|>\n{spoken['assistant']}{END}\n")
     shards = pl.read_ipc(target.shards.folder / "train-*.arrow")
-    assert shards["loss_spans"].list.len().min() > 0
+    assert (shards["loss_spans"].list.len() > 0).all()
     card = (target.shards.folder / "README.md").read_text()
     assert "Not for commercial use" in card
     assert 'license: "cc-by-nc-4.0"' in card
