@@ -18,10 +18,12 @@ from flows.corpus_recipe import Corpus as Corpus_
 from flows.loading import load_recipe
 from flows.plan import Plan, plan_build
 from flows.report import funnel
+from flows.seeds import read_seeds
 from flows.stages import Runner
 from flows.verification import verify_folder
 from tests.builds import Notes, build, digests
 from tests.fake_server import FakeServer
+from tests.test_docs import blocks
 
 Write = Callable[..., Path]
 Corpus = dict[str, Any]
@@ -343,3 +345,41 @@ def test_names_are_unique_and_something_has_to_be_named(
         load_recipe(str(path))
     with pytest.raises(RecipeError, match="add generate or corpora"):
         load_recipe(str(read_only({})))
+
+
+def test_seeds_are_chosen_by_their_columns(
+    tmp_path: Path, write_recipe: Write, fake: FakeServer
+) -> None:
+    rows = [{"text": f"Page {n}.", "k": n % 4, "lang": None if n % 2 else "en"} for n in range(40)]
+    seeds = {
+        "file": jsonl(tmp_path / "pages.jsonl", rows),
+        "where": {"lang": ["en", None], "k": [0, 1]},
+        "where_not": {"text": "Page 0."},
+        "limit": 9,
+    }
+    entry = {"kind": "faq", "seeds": seeds, "samples": 9}
+    plan = plan_build(
+        str(write_recipe(fake.url, change=lambda r: r.update(generate={"faqs": entry}))),
+        tmp_path / "out",
+    )
+    (source,) = plan.generated
+    read_seeds(source)
+    fields = source.seeds.read(0, suffix="arrow")["fields"].to_pylist()
+    wanted = [row["text"] for row in rows[1:] if row["k"] in (0, 1)]
+    assert [json.loads(row)["text"] for row in fields] == wanted[:9]
+
+
+def test_the_readmes_corpora_are_read(tmp_path: Path, read_only: Callable[..., Path]) -> None:
+    (text,) = [text for text in blocks("README.md", "yaml") if text.startswith("corpora:")]
+    rows = [
+        {"question": "Why is ice lighter?", "answer": "Air.", "subject": "ice", "language": lang}
+        for lang in ("en", "fr", None)
+    ]
+    pl.DataFrame(rows).write_parquet(tmp_path / "questions.parquet")
+    path = read_only(yaml.safe_load(text)["corpora"])
+    plan = plan_build(str(path), tmp_path / "out", offline=True)
+    for source in plan.read:
+        read_corpus(source, 1000)
+    made = samples(plan, "questions")
+    assert made["text"].to_list() == ["**Question:** Why is ice lighter?\n\n**Answer:** Air."] * 2
+    assert len(samples(plan, "ultrachat")) > 10
