@@ -133,22 +133,23 @@ def repeat(
     """Documents of each source (a number) until its wanted tokens are reached: all of them as
     often as that takes, and for the rest a part in an order drawn from the seed. With `once`
     none is there twice."""
-    order = np.lexsort((documents.id, mix64(documents.id, seed ^ 0x2E9EA7), documents.source))
-    source = documents.source[order]
-    length = documents.length[order].astype(np.int64)
-    copies = np.zeros(len(order), np.int64)
+    copies = np.zeros(len(documents.id), np.int64)
     for number, tokens in wanted.items():
-        first, last = np.searchsorted(source, [number, number + 1])
-        there = int(length[first:last].sum())
+        mine = np.flatnonzero(documents.source == number)
+        there = int(documents.length[mine].sum(dtype=np.int64))
         if not there:
             continue
         times, rest = divmod(tokens, there)
-        before = np.cumsum(length[first:last]) - length[first:last]
-        partial = (before < rest - 1e-6 * there).astype(np.int64)
-        copies[first:last] = int(times) + partial
+        copies[mine] = int(times)
+        if rest > 1e-6 * there:
+            ids = documents.id[mine]
+            mine = mine[np.lexsort((ids, mix64(ids, seed ^ 0x2E9EA7)))]
+            length = documents.length[mine].astype(np.int64)
+            before = np.cumsum(length) - length
+            copies[mine[before < rest - 1e-6 * there]] += 1
     if once:
         copies = np.minimum(copies, 1)
-    chosen = np.repeat(order, copies)
+    chosen = np.repeat(np.arange(len(copies)), copies)
     ends = np.cumsum(copies)
     copy = np.arange(len(chosen)) - np.repeat(ends - copies, copies)
     taken = documents.take(chosen)
