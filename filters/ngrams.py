@@ -96,7 +96,8 @@ def build_index(data: Bytes, offsets: Ints, size: int, short: int) -> Index:
     room = 1 << max(4, int(2 * len(words) + 2).bit_length())
     counts = np.diff(borders)
     shortest = short if ((counts >= short) & (counts < size)).any() else size
-    return Index(words, borders, *_build(words, borders, size, short, room), short=shortest)
+    bits, keys, heads, links, items, places = _build(words, borders, size, short, room)
+    return Index(words, borders, bits, keys, heads, links, items, places, shortest)
 
 
 @kernel
