@@ -150,5 +150,7 @@ def _guards(
 
 def guards(data: Bytes, offsets: Ints, is_maths: Flags, is_code: Flags) -> Hashes:
     """A hash of what must be equal; 0 for texts that are neither maths nor code."""
+    if not (is_maths.any() or is_code.any()):  # spares the kernel's compilation
+        return np.zeros(len(offsets) - 1, np.uint64)
     numerals, constants = _names(_NUMERALS), _names(_CONSTANTS)
     return _guards(data, offsets, is_maths, is_code, numerals, constants, classes())
