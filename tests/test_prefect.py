@@ -134,7 +134,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
         [*command, "--port", str(port)],
         f"{url}/health",
         home / "server.log",
-        patience=120,
+        patience=300,
         environment=ours,
     )
     with server:
