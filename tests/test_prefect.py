@@ -19,6 +19,7 @@ import pytest
 
 from data import ROOT
 from data.parts import lock
+from flows.plan import plan_build
 from inference.server import Server, free_port
 from tests.fake_server import FakeServer
 
@@ -40,6 +41,15 @@ with FakeServer(delay={delay}, fault=note, port=int(sys.argv[sys.argv.index("--p
 """
 """Stands in the place of vLLM's Python: slow, and it writes down what it is asked."""
 AT_ONCE = 2
+STAGES = """
+import sys
+from flows.stage_flows import curate, generate, pack
+
+changes = ["engine.model=fake", f"engine.endpoints=[{sys.argv[2]}]"]
+for flow in (curate, generate, pack, curate, pack):
+    state = flow("demo", sys.argv[1], changes, 0.2, return_state=True)
+    print(flow.name, state.name, state.message)
+"""
 
 
 @dataclass
@@ -316,3 +326,20 @@ def test_the_command_line_reports_to_a_server_that_is_set(
     (latest,) = prefect.api("artifacts/filter", {"sort": "CREATED_DESC", "limit": 1})
     assert latest["key"] == "demo-summary"
     assert str(tmp_path) in latest["data"]
+
+
+def test_the_stages_make_a_build_one_after_the_other(
+    prefect: Prefect, fake: FakeServer, tmp_path: Path
+) -> None:
+    result = prefect.run("-c", STAGES, str(tmp_path), fake.url)
+    ended = [line for line in result.stdout.splitlines() if re.match("[a-z]+ [A-Z]", line)]
+    states = [" ".join(line.split()[:2]) for line in ended]
+    assert states == [
+        "curate Failed", "generate Completed", "pack Failed", "curate Completed", "pack Completed"
+    ], result.stdout  # fmt: skip
+    assert "samples.math not there yet; run the flow generate with the same" in result.stdout
+    assert "verdicts.1.length, " in ended[2]
+    assert ended[2].endswith("not there yet; run the flow curate with the same parameters first")
+    changes = ["engine.model=fake", f"engine.endpoints=[{fake.url}]"]
+    assert plan_build("demo", tmp_path, changes, 0.2).done
+    assert trained(tmp_path) > 500
