@@ -1,7 +1,7 @@
 """Packed rows to Arrow shards with a manifest that accounts for every token."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,11 +47,13 @@ def write_shards(
     tokenizer: Tokenizer,
     facts: dict[str, Any],
     clusters: tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]] | None = None,
+    wrote: Callable[[int, int], None] = lambda done, of: None,
 ) -> None:
     """Pack a complete tokens stage into `shards.folder`; the manifest comes last.
 
-    `clusters` gives near-duplicates' ids (sorted) and the cluster of each. Raises
-    ShardmillError where the mix cannot be met.
+    `clusters` gives near-duplicates' ids (sorted) and the cluster of each. `wrote` is called with
+    the shards written and their number, of one split after the other. Raises ShardmillError where
+    the mix cannot be met.
     """
     manifest = tokens.manifest or {}
     sources: list[str] = manifest["sources"]
@@ -72,10 +74,13 @@ def write_shards(
         chosen = _choose(name, half, wanted, available, layout, sources)
         rows = _pack(chosen, layout)
         trained = 0
-        for file, table, counts in _tables(name, parts, chosen, rows, layout, tokenizer):
+        of = max(1, -(-rows.rows // layout.rows_per_shard))
+        tables = _tables(name, parts, chosen, rows, layout, tokenizer, of)
+        for done, (file, table, counts) in enumerate(tables, 1):
             write_file(shards.folder / file, to_arrow(table))
             about[file] = counts
             trained += counts["trained"]
+            wrote(done, of)
         splits[name] = _account(chosen, rows, layout.sequence_length, sources)
         splits[name]["trained"] = trained
     shards.finish(
@@ -204,8 +209,8 @@ def _tables(
     rows: packing.Packing,
     layout: Layout,
     tokenizer: Tokenizer,
+    shards: int,
 ) -> Iterator[tuple[str, pa.Table, dict[str, Any]]]:
-    shards = max(1, -(-rows.rows // layout.rows_per_shard))
     size = layout.sequence_length
     schema = packed_schema(id_type(tokenizer.vocabulary), size, masked=layout.masked)
     for shard in range(shards):

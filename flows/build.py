@@ -55,7 +55,7 @@ def run_outputs(plan: Plan, progress: Progress, run: Runner = run_parts) -> Data
     """Kept samples to shards, and the funnel."""
     for target in plan.targets:
         tokenize(plan, target, progress.say, run)
-        pack(plan, target, run)
+        pack(plan, target, run, progress.within)
         for line in shortfalls(target):
             progress.say(line)
     for folder in leftovers(plan):

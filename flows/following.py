@@ -35,13 +35,18 @@ def run_deployment(
     where the run does not complete, Interrupted where Ctrl-C ends the following.
     """
     from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
     url = api_url()
     if not url:
         raise RecipeError(
             "--deployment needs a Prefect server", fix="set PREFECT_API_URL, see the README"
         )
-    with _answering(url), get_client(sync_client=True) as client:
+    with (
+        _answering(url),
+        temporary_settings({PREFECT_API_URL: url}),  # Prefect may have been imported before
+        get_client(sync_client=True) as client,
+    ):
         deployment = _find(client, name)
         run = _trigger(client, deployment, name, parameters)
         screen.print(f"flow run {run.id} of {name}: {_page(url, run.id)}", markup=False)

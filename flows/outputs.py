@@ -133,8 +133,13 @@ def _table(
     return pa.Table.from_arrays([arrays[name] for name in columns.names], schema=columns)
 
 
-def pack(plan: Plan, target: Target, run: Runner = run_parts) -> None:
-    """The output's shards, their manifest last."""
+def pack(
+    plan: Plan,
+    target: Target,
+    run: Runner = run_parts,
+    wrote: Callable[[int, int], None] = lambda done, of: None,
+) -> None:
+    """The output's shards, their manifest last; for `wrote` see write_shards."""
     if target.shards.done:
         return
     settings = target.settings
@@ -158,6 +163,7 @@ def pack(plan: Plan, target: Target, run: Runner = run_parts) -> None:
             rendering.tokenizer,
             target.shards.settings,
             duplicate_clusters(plan),
+            wrote,
         )
 
     run(target.shards.name, work, [0])

@@ -31,14 +31,19 @@ Prefect artifact."""
 
 
 class Parts:
-    """How many of a stage's parts are made."""
+    """How many of a stage's parts are made; `told` once a line or an artifact said so."""
 
     def __init__(self, name: str, parts: int) -> None:
         self.name, self._parts, self._done = name, parts, 0
         self._started = time.monotonic()
+        self.told = False
 
     def add(self) -> None:
-        self._done += 1
+        self._done = min(self._done + 1, self._parts)
+
+    def count(self, done: int, of: int) -> None:
+        """What the stage's one part is made of."""
+        self._done, self._parts = done, of
 
     @property
     def seconds(self) -> float:
@@ -76,6 +81,7 @@ class Progress:
         self._sink, self._log = sink, log
         self._screen: Screen | None = None
         self._view: GenerationView | None = None
+        self._parts: Parts | None = None
         self._started = self._last = 0.0
         self._counting = threading.Lock()
 
@@ -132,32 +138,43 @@ class Progress:
         def watched(name: str, work: Work, indices: Sequence[int]) -> None:
             if not indices:
                 return
-            parts, told = Parts(name, len(indices)), False
 
             def counted(index: int) -> None:
-                nonlocal told
                 work(index)
                 with self._counting:
                     parts.add()
-                    if parts.share < 1 and self._due():
-                        told = True
-                        self._tell(name, parts.share, parts.line())
+                    self._tell_parts()
 
-            with self._seen(parts):
+            with self._seen(Parts(name, len(indices))) as parts:
                 run(name, counted, indices)
             if self._log or parts.seconds >= WORTH_TELLING:
                 self.say(parts.summary())
-            if told and self._sink:
+            if parts.told and self._sink:
                 self._sink(name, 1.0, parts.summary())
 
         return watched
 
+    def within(self, done: int, of: int) -> None:
+        """Within a stage of one part: how far that is."""
+        with self._counting:
+            if self._parts:
+                self._parts.count(done, of)
+                self._tell_parts()
+
+    def _tell_parts(self) -> None:
+        parts = self._parts
+        if parts and parts.share < 1 and self._due():
+            parts.told = True
+            self._tell(parts.name, parts.share, parts.line())
+
     @contextmanager
-    def _seen(self, parts: Parts) -> Iterator[None]:
+    def _seen(self, parts: Parts) -> Iterator[Parts]:
+        self._parts = parts
         self._show_live(parts)
         try:
-            yield
+            yield parts
         finally:
+            self._parts = None
             self.stop()
 
     def _show_live(self, shown: GenerationView | Parts) -> None:

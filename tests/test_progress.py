@@ -114,6 +114,23 @@ def test_parts_of_other_stages_are_counted_and_the_stage_told(
     assert len(told) == 4
 
 
+def test_a_stage_of_one_part_tells_how_far_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.progress.SELDOM", 0.0)
+    lines: list[str] = []
+    progress = Progress(log=lines.append)
+
+    def write(index: int) -> None:
+        for done in (1, 2, 3):
+            progress.within(done, 3)
+
+    progress.watching(run_parts)("shards.pretrain", write, [0])
+    assert [line.partition(" parts")[0] for line in lines] == [
+        "shards.pretrain 1/3", "shards.pretrain 2/3", "shards.pretrain: 3"
+    ]  # fmt: skip
+    progress.within(1, 2)  # outside of a stage
+    assert len(lines) == 3
+
+
 def test_short_stages_are_quiet_on_a_terminal_and_errors_pass() -> None:
     screen = io.StringIO()
     progress = Progress(Console(file=screen, width=100))
