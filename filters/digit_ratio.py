@@ -16,6 +16,7 @@ class DigitRatio(Filter):
     """
 
     max_share: float = Field(0.25, ge=0, le=1)
+    """Share of digits that a text may have."""
     max_share_code: float = Field(0.5, ge=0, le=1)
     """For samples tagged Code or Math."""
 

@@ -18,6 +18,7 @@ class SymbolRatio(Filter):
     """
 
     max_share: float = Field(0.15, ge=0, le=1)
+    """Share of such characters that a text may have."""
     max_share_code: float = Field(0.5, ge=0, le=1)
     """For samples tagged Code or Math."""
 

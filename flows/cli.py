@@ -237,6 +237,7 @@ app.command("flows.doctor:doctor")
 app.command("flows.planning:plan")
 app.command("flows.preview:preview")
 app.command("flows.exporting:export")
+app.command("flows.schema:schema")
 
 
 @app.command(name="list")
