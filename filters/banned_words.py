@@ -24,7 +24,9 @@ class BannedWords(Filter):
     """
 
     words: tuple[str, ...] = ()
+    """The list, a word each."""
     file: str | None = None
+    """A file with a word a line, besides `words`."""
     max_count: int = Field(0, ge=0)
     """A text may hold that many."""
 

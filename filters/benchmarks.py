@@ -48,10 +48,15 @@ class Benchmark(BaseModel):
     hub: str | None = None
     """Names the columns where a preset is known; downloaded where `file` is left out."""
     file: str | None = None
+    """A local file or folder, .jsonl or .parquet."""
     columns: tuple[str, ...] = Field(())
+    """Those that hold the questions and the answers."""
     name: str = ""
+    """What contamination.csv calls it; the hub's name or the file's if left out."""
     split: str = ""
+    """The hub set's split."""
     config: str | None = None
+    """The hub set's configuration."""
 
     @model_validator(mode="before")
     @classmethod

@@ -21,7 +21,9 @@ class C4(Filter):
     min_sentences: int = Field(5, ge=0)
     """In lines that end in a mark, have enough words and no notice in them."""
     min_line_words: int = Field(3, ge=0)
+    """Lines of fewer words are not read."""
     max_word_characters: int = Field(1000, ge=1)
+    """Lines with a longer word are not read."""
     lorem_ipsum: bool = True
     """Reject pages with that phrase in a line that is kept."""
     curly_bracket: bool = True

@@ -51,11 +51,13 @@ class CodeChecks(Filter):
     banned_calls: tuple[str, ...] = ("__import__", "breakpoint", "compile", "exec")
     """Builtins that may not be named."""
     run: bool = False
+    """Execute it, in the sandbox."""
     require_tests: bool = False
     """Reject what has neither asserts nor doctests; with `run` only."""
     seconds: int = Field(default=5, ge=1)
     """Of processor time for each sample that is run, and again of sleep."""
     memory_mb: int = Field(default=1024, ge=256)
+    """Address space of each sample that is run."""
 
     _found: dict[tuple[str, str | None], Finding] = PrivateAttr(default_factory=dict)
 

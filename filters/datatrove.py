@@ -24,6 +24,7 @@ class Datatrove(Filter):
     model_config = ConfigDict(extra="allow")
 
     filter: str
+    """The name of datatrove's class, such as C4ParagraphFilter."""
 
     @model_validator(mode="after")
     def _made(self) -> Self:

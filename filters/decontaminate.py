@@ -45,8 +45,11 @@ class Decontaminate(Filter):
     mode: Literal["drop", "audit"] = "drop"
     """`audit` keeps every text; what matched is in the notes and the report either way."""
     ngram: int = Field(10, ge=3, le=64)
+    """Words that a text and an item have to share in a row before they are compared."""
     min_share: float = Field(0.5, ge=0, lt=1)
+    """Share of an item's words that a text may hold."""
     min_words: int = Field(6, ge=3)
+    """Items of fewer words are not looked for."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

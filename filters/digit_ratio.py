@@ -18,6 +18,7 @@ class DigitRatio(CharacterShare):
     REASON: ClassVar[str] = "too_many_digits"
 
     max_share: float = Field(0.25, ge=0, le=1)
+    """Share of digits that a text may have."""
 
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
         Example(

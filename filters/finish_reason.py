@@ -11,6 +11,7 @@ class FinishReason(Filter):
     """Reject generations that did not end by themselves (cut at max_tokens, aborted)."""
 
     keep: tuple[str, ...] = ("stop",)
+    """The server's finish reasons that stay."""
 
     def reasons(self, samples: pl.DataFrame) -> pl.Series:
         reason = pl.col("finish_reason")

@@ -21,13 +21,19 @@ class GopherQuality(Filter):
     MEASURES: ClassVar[tuple[str, ...]] = ("words",)
 
     min_words: int | None = Field(50, ge=0)
+    """Words that a text needs."""
     max_words: int | None = Field(100_000, ge=1)
+    """Words that a text may have."""
     min_mean_word_length: float | None = Field(3, ge=0)
+    """Characters a word on average, at least."""
     max_mean_word_length: float | None = Field(10, ge=0)
+    """Characters a word on average, at most."""
     max_symbol_ratio: float | None = Field(0.1, ge=0)
     """Of "#" and of ellipses to tokens, each."""
     max_bullet_lines: float | None = Field(0.9, ge=0, le=1)
+    """Share of lines that begin with a bullet."""
     max_ellipsis_lines: float | None = Field(0.3, ge=0, le=1)
+    """Share of lines that end in an ellipsis."""
     min_alpha_words: float | None = Field(0.8, ge=0, le=1)
     """Share of words with a letter."""
     alpha_of: Literal["words", "tokens"] = "words"

@@ -25,8 +25,11 @@ class GopherRepetition(Filter):
     max_paragraphs: float | None = Field(0.3, ge=0, le=1)
     """Share of paragraphs that came before."""
     max_paragraph_characters: float | None = Field(0.2, ge=0, le=1)
+    """Share of characters in such paragraphs."""
     max_lines: float | None = Field(0.3, ge=0, le=1)
+    """Share of lines that came before."""
     max_line_characters: float | None = Field(0.2, ge=0, le=1)
+    """Share of characters in such lines."""
     max_top: dict[int, float] = _TOP
     """Share of characters in the most frequent n-gram, for n from 2 to 4."""
     max_repeated: dict[int, float] = _REPEATED

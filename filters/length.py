@@ -12,7 +12,9 @@ class Length(Filter):
     """Reject samples that are too short or too long, in GPT-2 tokens."""
 
     min_tokens: int = Field(0, ge=0)
+    """Shorter samples fall."""
     max_tokens: int | None = Field(None, ge=1)
+    """Longer samples fall."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Length":

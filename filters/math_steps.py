@@ -41,7 +41,9 @@ class MathSteps(Filter):
     tags: tuple[str, ...] = ("Math",)
     """Samples with other tags, or none, are kept; an empty list judges every sample."""
     require_answer: bool = True
+    """Reject solutions in which no final answer is found."""
     require_steps: bool = False
+    """Reject solutions in which no step is found."""
 
     def reasons(self, samples: pl.DataFrame) -> pl.Series:
         found = [finding.reason if finding else None for finding in self._judge(samples)]

@@ -13,6 +13,7 @@ class MinScore(Filter):
     score: Scores
     """`{column: tokens}`, or `{from: a judge's source, column: a key of its replies}`."""
     min: float
+    """Samples below it fall."""
     missing: Literal["keep", "reject"] = "reject"
     """What becomes of samples that no score was given."""
 

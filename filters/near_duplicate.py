@@ -44,8 +44,11 @@ class NearDuplicate(Deduplicator):
     ngram: int = Field(5, ge=1, le=32)
     """Words."""
     bands: int = Field(32, ge=1, le=256)
+    """Hash bands of a text; one that two texts share makes them a pair to compare."""
     rows: int = Field(4, ge=1, le=64)
+    """MinHash values of a band: more of them propose fewer and closer pairs."""
     min_similarity: float = Field(0.5, ge=0, le=1)
+    """Jaccard similarity of the word n-grams from which a pair is a duplicate."""
 
     @model_validator(mode="before")
     @classmethod

@@ -18,6 +18,7 @@ class NormalizeText(Cleaner):
     unicode: Literal["NFC", "NFKC"] | None = "NFC"
     """NFKC also makes ligatures, full-width forms and the like plain letters."""
     max_blank_lines: int = Field(1, ge=0)
+    """Blank lines in a row that stay."""
 
     def clean(self, texts: pl.Series) -> pl.Series:
         if self.unicode:

@@ -17,7 +17,9 @@ class OpeningPhrase(CorpusFilter):
     """
 
     words: int = Field(4, ge=1, le=32)
+    """Words of a text's beginning that are compared."""
     max_share: float = Field(0.01, gt=0, le=1)
+    """Share of the samples that may open alike."""
     min_samples: int = Field(20, ge=1)
     """A phrase of fewer samples never counts as too frequent."""
 

@@ -17,6 +17,7 @@ class PersonalData(Filter):
     """
 
     kinds: tuple[Kind, ...] = KINDS
+    """What is looked for."""
 
     def prepare(self, samples: pl.DataFrame) -> pl.DataFrame:
         return samples.with_columns(find(body(samples), self.kinds).rename("private"))

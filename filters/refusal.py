@@ -35,6 +35,7 @@ class Refusal(Filter):
     preamble: bool = True
     """Reject "Sure, here is ..." too; the cleaner `strip_boilerplate` removes it instead."""
     characters: int = Field(400, ge=20)
+    """How much of the beginning and of the end is read."""
 
     def reasons(self, samples: pl.DataFrame) -> pl.Series:
         text = body(samples).str.replace_all("’", "'", literal=True).str.to_lowercase()

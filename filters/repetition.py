@@ -21,6 +21,7 @@ class Repetition(Filter):
     ngram: int = Field(6, ge=2, le=32)
     """Words that count as one repeated piece."""
     max_share: float = Field(0.25, ge=0, le=1)
+    """Share of characters that may lie in such pieces."""
     max_share_code: float = Field(0.6, ge=0, le=1)
     """For samples tagged Code, where repetition is normal."""
 

@@ -18,6 +18,7 @@ class SymbolRatio(CharacterShare):
     REASON: ClassVar[str] = "too_many_symbols"
 
     max_share: float = Field(0.15, ge=0, le=1)
+    """Share of symbols that a text may have."""
 
     EXAMPLES: ClassVar[tuple[Example, ...]] = (
         Example(

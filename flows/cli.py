@@ -200,6 +200,7 @@ _later("flows.comparing:diff")
 _later("flows.collecting:gc")
 _later("flows.exporting:export")
 _later("flows.reporting:report")
+_later("flows.schema:schema")
 
 
 @app.command(name="list")

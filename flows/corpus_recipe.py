@@ -22,6 +22,7 @@ class Reading(Block):
     data_dir: str | None = None
     """The folder of the hub set that is read, where it has no configurations."""
     split: str = "train"
+    """The hub set's split; train finds train_sft too."""
     revision: str | None = None
     """The hub set's commit or tag; without it a set that changes is not read again."""
     where: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
@@ -72,7 +73,9 @@ class Expect(Block):
     """What the whole set holds, for estimates."""
 
     rows: int | None = Field(None, ge=1)
+    """Rows of the set."""
     tokens: int | None = Field(None, ge=1)
+    """Tokens of the set."""
 
 
 class Corpus(Reading):
@@ -89,7 +92,9 @@ class Corpus(Reading):
     tag: str | None = Field(None, min_length=1, max_length=64)
     """What templates write before it: Math, Code, Textbook, ..."""
     licence: str = "unknown"
+    """The licence of the documents; the card tells it."""
     expect: Expect = Field(default_factory=lambda: Expect.model_validate({}))
+    """What the whole set holds, where it is not read to the end."""
 
     @model_validator(mode="after")
     def _mappable(self) -> Self:

@@ -57,9 +57,13 @@ class Seeds(Reading):
 
 class Generate(Block):
     kind: str
+    """A name of `shardmill list kinds`."""
     seeds: Seeds
+    """What prompts are made from."""
     samples: int = Field(ge=1, le=10 * HUGE)
+    """How many are asked for."""
     knobs: dict[str, Any] = Field(default_factory=dict)
+    """The kind's knobs, the same for all rows."""
     vary: dict[str, Any] = Field(default_factory=dict)
     """Knobs that differ from row to row, see flows/draws.py: lists, shares, {file: ...}, and
     under `cross` knobs that are drawn together."""
@@ -70,16 +74,20 @@ class Generate(Block):
     continuations: int = Field(2, ge=1)
     """How often `continue` asks for more of one reply."""
     sampling: SamplingChange = Field(default_factory=lambda: SamplingChange.model_validate({}))
+    """Other sampling parameters than the engine's."""
     expect_tokens: float | None = Field(None, gt=0)
     """Completion tokens of a sample on average, for estimates."""
 
 
 class CurationStep(Block):
     filter: str
+    """A name of `shardmill list filters`."""
     knobs: dict[str, Any] = Field(default_factory=dict)
+    """The filter's knobs."""
     only: tuple[str, ...] = ()
     """Sources or tags that the filter judges; all where empty."""
     except_: tuple[str, ...] = Field((), alias="except")
+    """Sources or tags that the filter leaves alone."""
 
 
 class Render(Block):
@@ -133,13 +141,17 @@ class Output(Block):
     tokenizer: str = "gpt2"
     """A name of `shardmill list tokenizers`, a path, a hub id, or `{words: [...]}`."""
     sequence_length: int = Field(1024, ge=2, le=1 << 20)
+    """Ids of a row."""
     render: Render = Render()
+    """How samples become text and special tokens."""
     mix: dict[str, Mix] = Field(default_factory=dict)
     """Which sources go in; all of them but judges, once each, where the mix is left out."""
     pack: Literal["best_fit", "concat"] = "best_fit"
     """Whole documents side by side, or one stream cut into rows."""
     validation: float = Field(0.0, ge=0, lt=1)
+    """Share of documents that is held out, by a hash of each."""
     rows_per_shard: int = Field(65_536, ge=1, le=HUGE)
+    """Rows of a file."""
 
     @field_validator("tokenizer", mode="before")
     @classmethod
@@ -160,13 +172,19 @@ class Output(Block):
 
 class Recipe(Block):
     name: str = Field(pattern=NAME)
+    """Names the build's folder."""
     seed: int = Field(0, ge=0, lt=2**63)
+    """Every random choice follows from it."""
     engine_: Engine | None = Field(None, alias="engine")
     """May be left out where nothing is generated."""
     generate: dict[str, Generate] = Field(default_factory=dict)
+    """Sources that a model writes, by name."""
     corpora: dict[str, Corpus] = Field(default_factory=dict)
+    """Sources that are read, by name."""
     curate: tuple[CurationStep, ...] = ()
+    """Filters, in order."""
     outputs: dict[str, Output] = Field(min_length=1)
+    """Sets of shards, by name; each has all that is kept."""
     part_rows: int = Field(1000, ge=1, le=HUGE)
     """Rows of a part: the unit of work and of resuming; the shards do not depend on it."""
 

@@ -29,6 +29,7 @@ class Blogpost(TaskKind):
     NEEDS: ClassVar[Mapping[str, type]] = {"text": str}
 
     style: Literal["personal", "explainer", "opinion", "field_notes"] = "explainer"
+    """How it is written: each style has instructions of its own."""
     topic_shown: bool = True
     """Whether the seed's topic, where it has one, is named in the prompt."""
     words: int = Field(500, ge=40)

@@ -26,6 +26,7 @@ class CourseText(TaskKind):
     unit: int = Field(1, ge=1)
     """Which unit of the outline; of a shorter outline the last one."""
     audience: Audience = "high_school"
+    """Who reads it; the instructions differ in substance."""
     words: int = Field(600, ge=40)
     """The length that is asked for."""
 

@@ -38,6 +38,7 @@ class Dialogue(TaskKind):
     NEEDS: ClassVar[Mapping[str, type]] = {"topic": str, "focus": list}
 
     pair: Literal["teacher_student", "two_experts", "parent_child", "interview"] = "teacher_student"
+    """Who talks to whom."""
     lines: int = Field(10, ge=2)
     """The number of spoken lines that is asked for."""
     min_turns: int = Field(4, ge=2)

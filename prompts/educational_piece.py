@@ -30,6 +30,7 @@ class EducationalPiece(TaskKind):
     """A seed may also have `topic`, and `domain`: "math" (taken where it is missing) or "code"."""
 
     audience: Literal["college", "grade_school"] = "college"
+    """Who reads it; the instructions differ in substance."""
     words: int = Field(500, ge=40)
     """The length that is asked for."""
 

@@ -30,6 +30,7 @@ class Excerpt(TaskKind):
     TAG: ClassVar[str | None] = "Excerpt"
 
     task: Literal["explain", "summarize", "question", "apply", "examine"] = "explain"
+    """What the response does with the excerpt."""
     min_words: int = Field(15, ge=1)
     """A shorter response is refused."""
 

@@ -47,6 +47,7 @@ class Instruction(TaskKind):
     NEEDS: ClassVar[Mapping[str, type]] = {"topic": str, "category": str}
 
     form: Literal["question", "explain", "write", "list", "compare", "advise"] = "question"
+    """What the user asks for."""
 
     def messages(self, seed: Seed) -> list[Message]:
         shown = self._ask("everyday life", "things people ask")

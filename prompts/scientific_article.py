@@ -37,6 +37,7 @@ class ScientificArticle(TaskKind):
     NEEDS: ClassVar[Mapping[str, type]] = {"topic": str, "category": str, "focus": list}
 
     style: Literal["review", "experiment", "method"] = "review"
+    """What the article reports."""
     words: int = Field(600, ge=40)
     """The length that is asked for."""
 

@@ -42,10 +42,13 @@ class Story(TaskKind):
         "reddit_post",
         "life_lessons",
     ] = "young_children"
+    """For whom and in whose voice it is told."""
     words: int = Field(500, ge=40)
     """The length that is asked for."""
     noun: str = ""
+    """See `adjective`."""
     verb: str = ""
+    """See `adjective`."""
     adjective: str = ""
     """Words that the story has to use; drawn at random they keep stories apart."""
 

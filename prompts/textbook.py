@@ -21,7 +21,9 @@ class Textbook(TaskKind):
     TAG: ClassVar[str | None] = "Textbook"
 
     audience: Audience = "middle_school"
+    """Who reads it; the instructions differ in substance."""
     style: Literal["academic", "narrative"] = "academic"
+    """Definition, explanation, example; or a person or place followed through a situation."""
     words: int = Field(600, ge=40)
     """The length that is asked for."""
 

@@ -21,7 +21,9 @@ class TextbookExtract(TaskKind):
     TAG: ClassVar[str | None] = "Textbook"
 
     audience: Audience = "college"
+    """Who reads it; the instructions differ in substance."""
     style: Literal["academic", "narrative"] = "academic"
+    """As `textbook` has it."""
     topic_shown: bool = True
     """Whether the seed's topic, where it has one, is named in the prompt."""
     words: int = Field(600, ge=40)

@@ -29,6 +29,7 @@ class TextbookUnit(TaskKind):
     TAG: ClassVar[str | None] = "Textbook"
 
     audience: Audience = "college"
+    """Who reads it; the instructions differ in substance."""
     covered: int = Field(5, ge=0)
     """How many of the units before it the prompt names, the nearest ones."""
     reference_characters: int = Field(600, ge=0)

@@ -1,44 +1,41 @@
-"""Every example in the documents runs."""
+"""Every example in the documents runs, all on one build."""
 
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+import xml.etree.ElementTree
 from pathlib import Path
 
 import pytest
-import yaml
 
 from data import ROOT, exporters
 from data.export import export_shards
 from flows.build import run_stages
 from flows.cli import app
-from flows.inputs import read_draws
-from flows.loading import load_recipe
 from flows.page import write_page
 from flows.plan import plan_build
 from flows.progress import Progress
 from tests.fake_server import FakeServer
-
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-DOCUMENTS = sorted(ROOT.glob("*.md"))
+from tests.guides import BLOCK, blocks, commands, guide_blocks
 
 
-def blocks(document: str, language: str) -> list[str]:
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return [body for kind, body in BLOCK.findall(text) if kind == language]
-
-
-def run_python(script: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+def run_python(
+    script: str, cwd: Path, python: Path | str = sys.executable
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-c", script],
+        [str(python), "-c", script],
         cwd=cwd,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(cwd)},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(cwd), str(ROOT))),
+            "HF_HOME": str(cwd / "hf"),
+            "HF_HUB_OFFLINE": "1",
+            "DO_NOT_TRACK": "1",
+        },
         check=False,
     )
 
@@ -55,59 +52,82 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return folder
 
 
-def test_the_readmes_polars_snippet_runs(demo: Path) -> None:
-    snippet = blocks("README.md", "python")[0]
-    result = run_python(snippet, demo)
+@pytest.fixture(scope="module")
+def exported(demo: Path) -> Path:
+    """The demo with the exports that the examples read, made where the commands put them."""
+    for to in ("hf", "nanogpt"):
+        app(["export", str(demo / "runs" / "demo"), "--to", to], exit_on_error=False)
+    return demo
+
+
+ONE_BY_ONE = """
+import json, sys
+for number, block in enumerate(json.loads(sys.argv[1])):
+    print("ran", number)
+    exec(compile(block, f"example {number}", "exec"), {})
+"""
+
+
+def test_the_python_examples_run(exported: Path) -> None:
+    """One after the other in one process, each with names of its own."""
+    examples = guide_blocks("python")
+    script = ONE_BY_ONE.replace("sys.argv[1]", repr(json.dumps(examples)))
+    result = run_python(script, exported)
     assert result.returncode == 0, result.stderr
+    assert len(examples) == len(re.findall("^ran ", result.stdout, re.MULTILINE)) == 5
     assert "input_ids" in result.stdout
 
 
-def test_the_readmes_seeds_are_a_recipe(write_recipe: Callable[..., Path]) -> None:
-    (text,) = [text for text in blocks("README.md", "yaml") if "generate:" in text]
-    given = yaml.safe_load(text)["generate"]
-    recipe = load_recipe(str(write_recipe(change=lambda r: r.update(generate=given))))
-    (source,) = recipe.generate.values()
-    assert source.seeds.hub == "org/set"
-    assert len(read_draws(source.vary)) == 2
+@pytest.mark.train
+def test_the_training_examples_run(exported: Path) -> None:
+    examples = guide_blocks("python train")
+    script = ONE_BY_ONE.replace("sys.argv[1]", repr(json.dumps(examples)))
+    result = run_python(script, exported, ROOT / ".venv-train" / "bin" / "python")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("train_loss") == len(examples) == 2
 
 
-def test_the_readmes_loader_snippet_runs(demo: Path) -> None:
-    snippet = blocks("README.md", "python")[1]
-    result = run_python(snippet + "print(state['epoch'], sorted(batch))", demo)
-    assert result.stdout == "2 ['input_ids', 'labels', 'position_ids']\n", result.stderr
+def test_a_failing_example_is_seen(demo: Path) -> None:
+    script = ONE_BY_ONE.replace("sys.argv[1]", repr(json.dumps(["a = 1", "print(a)"])))
+    result = run_python(script, demo)
+    assert result.returncode == 1
+    assert "example 1" in result.stderr
 
 
-def test_the_readmes_exports_are_made_where_it_says(demo: Path) -> None:
-    text = (ROOT / "README.md").read_text()
-    commands = re.findall(r"`shardmill (export [^`]+? --to ([a-z]+))`", text)
-    assert {to for _, to in commands} == {"hf", "nanogpt"}
-    for command, to in commands:
-        words = [str(demo / word) if word.startswith("runs/") else word for word in command.split()]
-        app(words, exit_on_error=False)
-        assert (demo / "runs" / "demo" / "exports" / "pretrain" / to / "manifest.json").is_file()
+ASK_NOTHING = ("inspect", "explain", "verify", "list", "plan", "preview", "export", "schema")
 
 
-def test_the_readmes_training_commands_are_understood() -> None:
-    commands = training_commands()
-    assert len(commands) == 3
-    for words in commands:
-        app.parse_args(words, exit_on_error=False, print_error=False)
+def test_the_examples_of_commands_that_ask_nothing_run(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(exported)
+    ran = [words[0] for words in commands() if words[0] in ASK_NOTHING]
+    assert set(ran) >= {"inspect", "verify", "list", "plan", "preview", "export"}
+    for words in commands():
+        if words[0] in ASK_NOTHING:
+            app(words, exit_on_error=False)
+    for to in ("hf", "nanogpt"):
+        assert (Path("runs/demo/exports/pretrain") / to / "manifest.json").is_file()
 
 
 @pytest.mark.train
-def test_the_readmes_first_training_command_runs(demo: Path) -> None:
-    words = training_commands()[0]
-    words[words.index("runs/demo")] = str(demo / "runs" / "demo")
-    words[words.index("--steps") + 1] = "2"
-    app([*words, "--batch-rows", "1", "--prompt", "The"], exit_on_error=False)
+def test_the_first_training_command_runs(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo)
+    words = next(words for words in commands() if words[0] == "train")
+    little = ["--steps", "2", "--batch-rows", "1", "--prompt", "The"]
+    app([*words[: words.index("--steps")], *little], exit_on_error=False)
     folder = demo / "runs" / "demo" / "train" / "pretrain-gpt2"
     for name in ("loss.csv", "loss.png", "samples.md", "checkpoints/checkpoint-2/config.json"):
         assert (folder / name).is_file()
 
 
-def training_commands() -> list[list[str]]:
-    (block,) = [text for text in blocks("README.md", "") if "shardmill train" in text]
-    return [shlex.split(line)[1:] for line in block.splitlines()]
+def test_the_funnel_picture_is_drawn_from_a_build(demo: Path, tmp_path: Path) -> None:
+    script, out = str(ROOT / "docs" / "funnel.py"), str(demo / "runs" / "demo")
+    subprocess.run([sys.executable, script, out, str(tmp_path / "funnel.svg")], check=True)
+    drawn = (tmp_path / "funnel.svg").read_text()
+    for text in (drawn, (ROOT / "docs" / "funnel.svg").read_text()):
+        assert xml.etree.ElementTree.fromstring(text).tag.endswith("svg")
+    assert "16 kept" in drawn
 
 
 def test_the_contributing_example_is_an_exporter(
@@ -130,8 +150,8 @@ def test_the_cards_polars_snippet_runs(demo: Path) -> None:
     assert int(result.stdout) > 0, result.stderr
 
 
-def test_the_files_that_the_readme_names_come_out(demo: Path) -> None:
-    named = re.findall(r"^(runs/demo/\S+)", blocks("README.md", "")[2], re.MULTILINE)
+def test_the_files_that_a_build_leaves_are_those_named(demo: Path) -> None:
+    named = re.findall(r"^(runs/demo/\S+)", blocks("docs/concepts.md", "")[1], re.MULTILINE)
     assert len(named) == 10
     for name in named:
         assert (demo / name).exists(), name
@@ -160,25 +180,3 @@ def test_the_contributing_examples_are_a_kind_and_a_filter(tmp_path: Path, numbe
     )
     assert result.returncode == 0, result.stdout
     assert " passed" in result.stdout
-
-
-def test_the_commands_that_the_readme_names_exist() -> None:
-    text = (ROOT / "README.md").read_text()
-    commands = set(re.findall(r"`shardmill (\w+)", text))
-    assert commands
-    assert commands <= set(app)
-    targets = set(re.findall(r"^make (\w+)", text, re.MULTILINE))
-    makefile = (ROOT / "Makefile").read_text()
-    assert all(f"\n{target}:" in makefile for target in targets)
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_inside_the_project_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
-        assert (document.parent / target).exists(), target
-
-
-def test_the_tree_of_the_readme_has_every_folder() -> None:
-    tree = (ROOT / "README.md").read_text().partition("## The tree")[2]
-    for name in ("data", "inference", "prompts", "filters", "flows", "tests"):
-        assert f"\n{name}/ " in tree
