@@ -83,7 +83,12 @@ def _origins(plan: Plan, target: Target) -> str:
     for source in plan.read:
         if source.name in target.sources:
             read = source.settings
-            about = [read.name, f"split {read.split}" if read.hub else "", read.revision]
+            about = [
+                read.name,
+                read.data_dir,
+                f"split {read.split}" if read.hub else "",
+                read.revision,
+            ]
             place = read.hub or f"the file {Path(read.file or '').name}"
             shown = ", ".join(part for part in about if part)
             lines.append([source.name, place, shown, read.licence])
