@@ -68,6 +68,7 @@ def recipe_schema() -> Schema:
     generate["allOf"] = [_when_kind(name, definitions) for name in names]
     schema["properties"]["curate"]["items"] = _step(definitions)
     del definitions["CurationStep"]
+    definitions["Benchmark"] = {"anyOf": [{"type": "string"}, definitions["Benchmark"]]}
     words = {"type": "array", "items": {"type": "string"}, "minItems": 1}
     spelled = {
         "type": "object",

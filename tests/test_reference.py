@@ -108,6 +108,7 @@ def test_what_the_schema_refuses_is_refused(
 def test_what_the_reader_takes_fits_the_schema(validator: jsonschema.Draft7Validator) -> None:
     recipe = raw("demo")
     recipe["curate"] = ["exact_duplicate", {"repetition": None}, {"length": {"only": ["math"]}}]
+    recipe["curate"] += [{"decontaminate": {"benchmarks": ["openai/gsm8k"]}}]
     recipe["outputs"]["pretrain"]["tokenizer"] = {"words": ["Clem", "Creatrice"]}
     recipe["outputs"]["pretrain"]["mix"] = {"math": {"tokens": "5_000_000"}}
     assert [error.message for error in validator.iter_errors(recipe)] == []
