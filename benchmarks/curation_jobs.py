@@ -4,26 +4,23 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.curation_peers import (  # noqa: E402 - found from ROOT
+    datatrove_decontaminate,
+    datatrove_minhash,
+    datatrove_quality,
+    parts,
+    rensa,
+)
+
+__all__ = ["datatrove_decontaminate", "datatrove_minhash", "datatrove_quality", "rensa"]
 ROWS = 5_000
-
-
-def parts(folder: str, documents: str) -> Iterator[Any]:
-    """The corpus's parts up to `documents` rows, as Arrow tables."""
-    import pyarrow.parquet as pq
-
-    left = int(documents)
-    for path in sorted(Path(folder).glob("corpus-*.parquet")):
-        if left <= 0:
-            return
-        table = pq.read_table(path).slice(0, left)
-        left -= table.num_rows
-        yield table
 
 
 def make(folder: str, text: str, documents: str) -> dict[str, float]:
@@ -188,28 +185,6 @@ def quality(folder: str, documents: str) -> dict[str, float]:
     return {"per_second": _timed(work, _frames(folder, documents))}
 
 
-def _texts(folder: str, documents: str) -> list[str]:
-    return [text for table in parts(folder, documents) for text in table["text"].to_pylist()]
-
-
-def datatrove_quality(folder: str, documents: str) -> dict[str, float]:
-    from datatrove.data import Document
-    from datatrove.pipeline import filters
-
-    judges = [
-        filters.GopherQualityFilter(),
-        filters.GopherRepetitionFilter(),
-        filters.FineWebQualityFilter(),
-    ]
-    texts = _texts(folder, documents)
-    judges[0].filter(Document(text=texts[0], id="0"))
-    start = time.process_time()
-    for text in texts:
-        for judge in judges:
-            judge.filter(Document(text=text, id="0"))
-    return {"per_second": len(texts) / (time.process_time() - start)}
-
-
 def agreement(documents: str) -> dict[str, Any]:
     from datatrove.pipeline import filters
 
@@ -242,49 +217,6 @@ def agreement(documents: str) -> dict[str, Any]:
         equal = sum(a == b for a, b in zip(found, expected, strict=True))
         rules[label] = equal / len(texts)
     return {"rules": rules}
-
-
-def datatrove_minhash(folder: str, documents: str, out: str) -> dict[str, float]:
-    from datatrove.data import Document
-    from datatrove.pipeline.dedup import (
-        MinhashDedupBuckets,
-        MinhashDedupCluster,
-        MinhashDedupFilter,
-        MinhashDedupSignature,
-    )
-    from datatrove.pipeline.dedup.minhash import MinhashConfig
-
-    config = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
-    texts = _texts(folder, documents)
-
-    def read() -> Iterator[Any]:
-        return (Document(text=text, id=str(n)) for n, text in enumerate(texts))
-
-    MinhashDedupSignature(f"{out}/signatures", config).run(read(), 0, 1)
-    for bucket in range(14):
-        MinhashDedupBuckets(f"{out}/signatures", f"{out}/buckets", config=config).run(
-            None, bucket, 14
-        )
-    MinhashDedupCluster(f"{out}/buckets", f"{out}/remove", config).run(None, 0, 1)
-    kept = sum(1 for _ in MinhashDedupFilter(f"{out}/remove").run(read(), 0, 1))
-    return {"rows": kept}
-
-
-def rensa(folder: str, documents: str) -> dict[str, float]:
-    """Its full sketches (not those of sampled tokens) by the calls for whole batches."""
-    from rensa import RMinHash, RMinHashLSH
-
-    lsh = RMinHashLSH(threshold=0.7, num_perm=112, num_bands=14)
-    first, dropped = 0, 0
-    for table in parts(folder, documents):
-        sets = []
-        for text in table["text"].to_pylist():
-            words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
-            sets.append([" ".join(words[n : n + 5]) for n in range(len(words) - 4)])
-        matrix = RMinHash.digest_matrix_from_token_sets(sets, 112, 0)
-        dropped += sum(lsh.insert_matrix_and_query_duplicate_flags(matrix, first))
-        first += len(sets)
-    return {"rows": int(documents) - dropped}
 
 
 def _items() -> list[str]:
@@ -326,20 +258,6 @@ def decontaminate(folder: str, documents: str) -> dict[str, Any]:
         shares[name] = judge.reasons(judge.prepare(samples)).is_not_null().mean()
     per_second = _timed(judge.prepare, frames)
     return {"per_second": per_second, "clean": flagged / int(documents), **shares}
-
-
-def datatrove_decontaminate(folder: str, documents: str) -> dict[str, float]:
-    from datatrove.data import Document
-    from datatrove.pipeline.decont.n_grams import NGramsDecontConfig, NGramsDecontFilter
-
-    judge = NGramsDecontFilter(folder, NGramsDecontConfig(n_grams=12))
-    judge._index_hashes = dict.fromkeys(range(130000), "items")
-    texts = _texts(folder, documents)
-    judge.filter(Document(text=texts[0], id="0"))
-    start = time.process_time()
-    for text in texts:
-        judge.filter(Document(text=text, id="0"))
-    return {"per_second": len(texts) / (time.process_time() - start)}
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data import schema
-from data.parts import Stage, to_arrow
+from data.formats import to_arrow
+from data.parts import Stage
 from data.shards import Layout, write_shards
 from data.tokenization import load_tokenizer
 

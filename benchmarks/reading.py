@@ -39,7 +39,8 @@ def write() -> None:
     """Shards, a raw file of the same rows, and both peers' copies."""
     import pyarrow as pa
 
-    from data.parts import to_arrow, write_file
+    from data.formats import to_arrow
+    from data.parts import write_file
     from data.schema import packed_schema
 
     rng = np.random.default_rng(0)

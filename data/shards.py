@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data import packing
+from data.formats import to_arrow
 from data.gather import TokenParts, packed_rows
 from data.mixing import Amount, Documents, plan_mix, repeat, split
-from data.parts import Stage, to_arrow, write_file
+from data.parts import Stage, write_file
 from data.schema import id_type, packed_schema
 from data.tokenization import Tokenizer
 

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from data.errors import DamagedPart, OutputError, RecipeError
-from data.parts import MANIFEST, to_arrow, write_file
+from data.formats import to_arrow
+from data.parts import MANIFEST, write_file
 from data.schema import show_id
 from flows.stored import StoredStage
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data.parts import to_arrow, write_file
+from data.formats import to_arrow
+from data.parts import write_file
 from data.schema import id_type, packed_schema
 
 EOS = 7

@@ -1,6 +1,7 @@
 """Corpora: rows of files and hub sets as samples, beside generated ones or alone."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 import yaml
 
+from data import ROOT
 from data.errors import RecipeError, SourceError
 from data.mapping import REASON
 from data.tables import read_file_tables
@@ -23,7 +25,6 @@ from flows.stages import Runner
 from flows.verification import verify_folder
 from tests.builds import Notes, build, digests
 from tests.fake_server import FakeServer
-from tests.test_docs import blocks
 
 Write = Callable[..., Path]
 Corpus = dict[str, Any]
@@ -369,17 +370,12 @@ def test_seeds_are_chosen_by_their_columns(
     assert [json.loads(row)["text"] for row in fields] == wanted[:9]
 
 
-def test_the_readmes_corpora_are_read(tmp_path: Path, read_only: Callable[..., Path]) -> None:
-    (text,) = [text for text in blocks("README.md", "yaml") if text.startswith("corpora:")]
-    rows = [
-        {"question": "Why is ice lighter?", "answer": "Air.", "subject": "ice", "language": lang}
-        for lang in ("en", "fr", None)
-    ]
-    pl.DataFrame(rows).write_parquet(tmp_path / "questions.parquet")
-    path = read_only(yaml.safe_load(text)["corpora"])
-    plan = plan_build(str(path), tmp_path / "out", offline=True)
+def test_the_corpora_of_the_guide_are_read(tmp_path: Path, read_only: Callable[..., Path]) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "writing.md").read_text(), re.DOTALL)
+    (text,) = [block for block in blocks if block.startswith("corpora:")]
+    plan = plan_build(str(read_only(yaml.safe_load(text)["corpora"])), tmp_path / "o", offline=True)
     for source in plan.read:
         read_corpus(source, 1000)
-    made = samples(plan, "questions")
-    assert made["text"].to_list() == ["**Question:** Why is ice lighter?\n\n**Answer:** Air."] * 2
-    assert len(samples(plan, "ultrachat")) > 10
+    assert len(samples(plan, "talks")) == 40
+    assert 3 < len(samples(plan, "books")) < 40
+    assert samples(plan, "books")["tag"].unique().to_list() == ["Textbook"]

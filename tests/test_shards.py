@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from data import schema
+from data.formats import to_arrow
 from data.mixing import Amount
-from data.parts import Stage, to_arrow, write_file
+from data.parts import Stage, write_file
 from data.shards import FACTS, Layout, write_shards
 from data.tokenization import Tokenizer, load_tokenizer
 from flows.card import licence_header, non_commercial
