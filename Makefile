@@ -37,6 +37,7 @@ train-env: .venv-train/.ready
 	@HINT='some systems split venv off: install their python3-venv package' \
 	$(STEP) 'create .venv' $(PYTHON) -m venv .venv
 	@$(STEP) 'install the pipeline' .venv/bin/python $(PIP) -c constraints.txt -e '.[dev]'
+	@$(STEP) 'compile the kernels' .venv/bin/python -m flows.warm
 	@touch $@
 
 .venv-vllm/.ready-$(ENGINE): constraints-engine.txt
