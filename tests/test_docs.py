@@ -94,7 +94,7 @@ def test_a_failing_example_is_seen(demo: Path) -> None:
     assert "example 1" in result.stderr
 
 
-ASK_NOTHING = ("inspect", "explain", "verify", "list", "plan", "preview", "export", "schema")
+ASK_NOTHING = {"inspect", "explain", "report", "gc", "verify", "list", "plan", "preview", "export"}
 
 
 def test_the_examples_of_commands_that_ask_nothing_run(
@@ -153,6 +153,9 @@ def test_the_cards_polars_snippet_runs(demo: Path) -> None:
 def test_the_files_that_a_build_leaves_are_those_named(demo: Path) -> None:
     named = re.findall(r"^(runs/demo/\S+)", blocks("docs/concepts.md", "")[1], re.MULTILINE)
     assert len(named) == 10
+    app(
+        ["report", str(demo / "runs" / "demo")], exit_on_error=False
+    )  # `run` writes it, stages do not
     for name in named:
         assert (demo / name).exists(), name
 

@@ -125,7 +125,7 @@ def test_the_commands_that_the_guides_name_exist() -> None:
     assert named
     assert named <= set(app)
     assert {name for name in app if not name.startswith("-")} <= named
-    targets = set(re.findall(r"^make (\w+)", text, re.MULTILINE))
+    targets = set(re.findall(r"^make ([\w-]+)", text, re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"\n{target}:" in makefile for target in targets)
 
