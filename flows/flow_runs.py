@@ -2,11 +2,12 @@
 
 import signal
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypedDict, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypedDict, TypeVar
+from uuid import UUID
 
-from prefect import get_run_logger
+from prefect import get_client, get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import Abort, TerminationSignal
 from prefect.runtime import deployment, flow_run
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -82,8 +83,7 @@ def run_flow(
 ) -> State[None] | None:
     """Do `work` on a recipe's plan, alone in its OUT; the state to end with, None for Completed.
 
-    An error of ours is one line in the log and the state's message. A run that was cancelled ends
-    the way Prefect ends one that its signal reached.
+    An error of ours is one line in the log and the state's message.
     """
     logger = get_run_logger()
     try:
@@ -94,10 +94,21 @@ def run_flow(
     except ShardmillError as error:
         if isinstance(error, Interrupted) and deployment.id is not None:
             logger.warning("%s", error)
-            raise TerminationSignal(signal.SIGTERM) from None
+            _end_interrupted()
         logger.error("%s", error)
         return Failed(message=f"{type(error).__name__}: {error}", data=error)
     return None
+
+
+def _end_interrupted() -> NoReturn:
+    """Leave a run that is being cancelled as it is: the worker sets it to Cancelled, and would undo
+    a retry that came before that. Otherwise a signal came from elsewhere, and the run ends as it
+    does where one reaches Prefect's own handler, which was not in force."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(flow_run.id)).state
+    if state is not None and state.is_cancelling():
+        raise Abort("interrupted by a request to cancel")
+    raise TerminationSignal(signal.SIGTERM)
 
 
 def _progress(plan: Plan) -> Progress:
