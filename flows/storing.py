@@ -84,8 +84,8 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
     found: dict[str, Any] = _plain(recipe.model_dump(by_alias=True, exclude_defaults=True))
     if recipe.curate:
         found["curate"] = [_entry(step) for step in recipe.curate]
-    if recipe.engine.endpoints:
-        found["engine"]["endpoints"] = [_LOGIN.sub("//", e) for e in recipe.engine.endpoints]
+    if recipe.engine_ and recipe.engine_.endpoints:
+        found["engine"]["endpoints"] = [_LOGIN.sub("//", e) for e in recipe.engine_.endpoints]
     return found
 
 

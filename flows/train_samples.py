@@ -41,7 +41,8 @@ def find_prompts(folder: Path, manifest: dict[str, Any], texts: tuple[str, ...])
     masked = "loss_spans" in manifest["columns"]
     longest = manifest["sequence_length"] - 1
     if not texts:
-        splits = [name for name in ("validation", "train") if manifest["splits"][name]["rows"]]
+        there = manifest["splits"]
+        splits = [name for name in ("validation", "train") if there.get(name, {}).get("rows")]
         each = (_from_rows(folder, split, longest, masked=masked) for split in splits)
         found = next(filter(None, each), [])
     elif masked:

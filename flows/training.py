@@ -121,7 +121,7 @@ def plan_run(shards: Path, options: Options, out: Path | None, *, fresh: bool = 
         "vocabulary": manifest["tokenizer"]["vocabulary"],
         "eos": manifest["tokenizer"]["eos"],
         "length": rows.sequence_length,
-        "validation": bool(manifest["splits"]["validation"]["rows"]),
+        "validation": bool(manifest["splits"].get("validation", {}).get("rows")),
         "model": model,
         "steps": options.steps,
         "batch_rows": options.batch_rows,

@@ -65,7 +65,8 @@ def test_small_ever_is_one_row_of_two_ids(tmp_path: Path) -> None:
     plan = offline("small-ever", tmp_path / "out")
     (target,) = plan.targets
     rows = pl.read_ipc(target.shards.folder / "train-*.arrow")
-    assert rows["input_ids"].to_list() == [[0, 1]]
+    assert rows["input_ids"].to_list() == [[0, 1] + [2] * 11]
+    assert rows["seq_lengths"].to_list() == [[2, 11]]
     vocabulary = json.loads((target.shards.folder / "tokenizer.json").read_text())
     manifest = target.shards.manifest or {}
     assert manifest["tokenizer"]["vocabulary"] == 4
