@@ -69,7 +69,7 @@ def warm() -> float:
         (asked,) = plan.generated
         read_seeds(asked)
         render_prompts(asked, plan.recipe.seed, plan.recipe.part_rows)
-        reading = {"generate": {}, "engine": None}
+        reading: dict[str, Any] = {"generate": {}, "engine": None}
         plan = make_plan(Recipe.model_validate({**SMALL, **reading}), Path(folder))
         for corpus in plan.read:
             read_corpus(corpus, plan.recipe.part_rows)
