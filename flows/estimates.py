@@ -85,7 +85,8 @@ def estimate(plan: Plan) -> list[Estimate]:
 
 def _estimate(plan: Plan, source: Source, kept: float) -> Estimate:
     wanted = source.settings.samples
-    to_ask = 0 if source.completions.done else max(0, wanted - recorded(plan.out, source))
+    there = source.completions.manifest is not None  # the record has what a lost part held
+    to_ask = 0 if there else max(0, wanted - recorded(plan.out, source))
     seen = observe(plan.out, source)
     expected = source.settings.expect_tokens
     if seen is not None:
@@ -141,13 +142,25 @@ def _mixed(target: Target, there: dict[str, float | None]) -> int | None:
 def _corpus_tokens(out: Path, corpus: ReadSource) -> float | None:
     if corpus.samples.done:
         files = sorted(corpus.samples.folder.glob("part-*.parquet"))
-        counted = pl.scan_parquet(files).select(pl.col("tokens").cast(pl.Int64).sum()).collect()
-        return float(counted.item()) * kept_shares(out).get(corpus.name, 1.0)
+        counted = _table(pl.scan_parquet(files).select(pl.col("tokens").cast(pl.Int64).sum()))
+        return (
+            None
+            if counted is None
+            else float(counted.item()) * kept_shares(out).get(corpus.name, 1.0)
+        )
     expect, limit = corpus.settings.expect, corpus.settings.limit
     if expect.tokens is None:
         return None
     share = min(1.0, limit / expect.rows) if limit and expect.rows else 1.0
     return expect.tokens * share
+
+
+def _table(query: pl.LazyFrame) -> pl.DataFrame | None:
+    """None where a file is damaged: the build mends it, an estimate goes without."""
+    try:
+        return query.collect()
+    except (pl.exceptions.PolarsError, OSError):
+        return None
 
 
 def observe(out: Path, source: Source) -> Observed | None:
@@ -157,14 +170,15 @@ def observe(out: Path, source: Source) -> Observed | None:
         if not files:
             continue
         asked = pl.scan_parquet(files).filter(pl.col("error").is_null())
-        found = asked.select(
+        query = asked.select(
             rows=pl.len(),
             requests=pl.col("keys").list.len().mean(),
             prompt_tokens=pl.col("prompt_tokens").cast(pl.Float64).mean(),
             completion_tokens=pl.col("completion_tokens").cast(pl.Float64).mean(),
             spread=pl.col("completion_tokens").cast(pl.Float64).std(),
-        ).collect()
-        (row,) = found.to_dicts()
+        )
+        found = _table(query)
+        (row,) = found.to_dicts() if found is not None else ({"rows": 0},)
         if row["rows"]:
             return Observed(**{**row, "spread": row["spread"] or 0.0})
     return None
@@ -181,8 +195,8 @@ def recorded(out: Path, source: Source) -> int:
         ):
             continue
         files = sorted(folder.glob("part-*.parquet"))
-        rows = pl.scan_parquet(files).select(pl.len()).collect().item() if files else 0
-        most = max(most, int(rows))
+        counted = _table(pl.scan_parquet(files).select(pl.len())) if files else None
+        most = max(most, 0 if counted is None else int(counted.item()))
     return most
 
 
@@ -220,7 +234,9 @@ def kept_shares(out: Path) -> dict[str, float]:
     path = out / "funnel.csv"
     if not path.is_file():
         return {}
-    table = pl.read_csv(path)
+    table = _table(pl.scan_csv(path, infer_schema=False).cast({"rows": pl.Int64}))
+    if table is None:
+        return {}
     rows = table.group_by("source").agg(
         asked=pl.col("rows").filter(pl.col("stage") == "asked").sum(),
         kept=pl.col("rows").filter(pl.col("stage") == "kept").sum(),

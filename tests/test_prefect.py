@@ -130,7 +130,7 @@ class Prefect:
 
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
-    """The README's commands on a server of their own: pools, deployments and a worker."""
+    """The guide's commands on a server of their own: pools, deployments and a worker."""
     home = tmp_path_factory.mktemp("home")
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
@@ -151,9 +151,9 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     )
     with server:
         client = Prefect({**os.environ, **ours, "SHARDMILL_VLLM_PYTHON": "/nowhere"}, home)
-        readme = (ROOT / "README.md").read_text(encoding="utf-8")
-        commands = re.findall(r"^prefect (.+)$", readme, re.MULTILINE)
-        assert commands[-1] == "worker start --pool cpu"
+        guide = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+        commands = re.findall(r"^prefect (.+)$", guide, re.MULTILINE)
+        commands = commands[: commands.index("worker start --pool cpu") + 1]
         for line in commands[:-1]:
             done = client(*line.replace("--no-prompt ", "").split())
             assert done.returncode == 0, done.stdout
