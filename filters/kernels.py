@@ -24,6 +24,8 @@ def utf8(texts: pl.Series) -> tuple[Bytes, Ints]:
     offsets = offsets[array.offset : array.offset + len(array) + 1]
     content = array.buffers()[2]
     data = np.frombuffer(content, np.uint8) if content else np.zeros(0, np.uint8)
+    for each in (data, offsets):  # as Arrow's own buffers are: a kernel is compiled for one kind
+        each.flags.writeable = False
     return data, offsets
 
 

@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import yaml
 
 from tests.fake_server import FakeServer
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job that a script put behind
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what tests start is to hear it
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
