@@ -33,7 +33,8 @@ def messages_of(turns: pl.Series, path: str) -> pl.Series:
     inner = turns.dtype.inner if isinstance(turns.dtype, pl.List) else None
     if pl.Null in (turns.dtype, inner):
         return pl.Series(turns.name, [None] * len(turns), dtype=MESSAGES)
-    fields = {field.name for field in inner.fields} if isinstance(inner, pl.Struct) else set()
+    listed = inner.fields if isinstance(inner, pl.Struct) else []
+    fields: dict[str, pl.DataType] = {field.name: field.dtype for field in listed}  # type: ignore[misc]
     spoken = [name for name in SPOKEN if name in fields]
     named = [name for name in NAMED if name in fields]
     if not spoken or not (named or "is_human" in fields):
@@ -41,6 +42,12 @@ def messages_of(turns: pl.Series, path: str) -> pl.Series:
             f"the column {path!r} holds no turns ({turns.dtype})",
             fix="turns have role and content, from and value, or is_human and message",
         )
+    for name in (*named, *spoken):
+        if fields[name].is_nested():
+            raise SourceError(
+                f"the turns' {name!r} in {path!r} is no text ({fields[name]})",
+                fix="join its parts to one text first",
+            )
     part = pl.element().struct.field
     roles = [part(name).cast(pl.String) for name in named]
     if "is_human" in fields:

@@ -49,6 +49,8 @@ class Mapped:
                 raise SourceError(
                     f"as {self.form} has no column {name!r}", fix=nearest(name, known)
                 )
+        if "at" in self.meta:
+            raise SourceError("meta keeps the row's place under 'at'", fix="leave at out of meta")
         if self.form != "messages" and "text" not in self.columns:
             raise SourceError("columns name no text", fix="write columns: {text: ...}")
         if self.form == "messages":
@@ -176,7 +178,7 @@ def _one(rows: pl.DataFrame, path: str) -> pl.Expr:
 def _equals(rows: pl.DataFrame, path: str, values: Sequence[Scalar]) -> pl.Expr:
     """Never null. Numbers equal numbers, texts equal texts."""
     kind = rows.schema[path]
-    if kind.is_nested():
+    if kind.is_nested() or kind == pl.Object:
         raise SourceError(f"the column {path!r} is no value to compare ({kind})")
     if kind.is_numeric():
         named: list[Any] = [float(v) for v in values if isinstance(v, int | float)]
@@ -185,6 +187,7 @@ def _equals(rows: pl.DataFrame, path: str, values: Sequence[Scalar]) -> pl.Expr:
         found = pl.col(path).is_in([v for v in values if isinstance(v, bool)])
     else:
         named = [str(v) for v in values if v is not None]
+        named += [str(v).lower() for v in values if isinstance(v, bool)]  # as a CSV has them
         found = pl.col(path).cast(pl.String).is_in(named)
     found = found.fill_null(False)
     return found | pl.col(path).is_null() if None in values else found

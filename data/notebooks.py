@@ -27,12 +27,14 @@ def to_script(notebook: str) -> str:
     cells = found.get("cells")
     if cells is None and isinstance(found.get("worksheets"), list):
         sheets = [sheet for sheet in found["worksheets"] if isinstance(sheet, dict)]
-        cells = [cell for sheet in sheets for cell in sheet.get("cells") or []]
+        parts = [sheet.get("cells") for sheet in sheets]
+        cells = [cell for part in parts if isinstance(part, list) for cell in part]
     if not isinstance(cells, list):
         raise SourceError("is no notebook: it has no cells")
     comment = "// " if _language(found) in SLASHES else "# "
     blocks = [_block(cell, comment) for cell in cells]
-    return "\n\n".join(block for block in blocks if block.strip()) + "\n"
+    script = "\n\n".join(block for block in blocks if block.strip()) + "\n"
+    return script.encode("utf-8", "replace").decode()  # JSON may escape half a character
 
 
 def _language(notebook: dict[str, Any]) -> str:

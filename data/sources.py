@@ -26,6 +26,8 @@ Numbered = Iterator[tuple[int, Row | SourceError | pa.RecordBatch]]
 """Rows with their numbers, or batches of rows with that of their first."""
 PACKED = (".gz", ".zst")
 BATCH_ROWS = 1024
+ABOUT = ("README", "LICENSE", "LICENCE", "CHANGELOG", "NOTICE", "CONTRIBUTING", "CITATION")
+"""Files that speak of a folder and are no documents of it, whatever their suffix."""
 LARGE = 1 << 28
 """Bytes from which a file is known by its size and time, not by its content."""
 
@@ -60,6 +62,7 @@ def _readable(paths: Iterable[Path], base: Path) -> list[Path]:
         for path in paths
         if path.is_file()
         and _suffix(path) in (*READERS, *TREES)
+        and path.stem.upper() not in ABOUT
         and not any(part.startswith(".") for part in path.relative_to(base).parts)
     )
     if not found:
@@ -168,7 +171,9 @@ def _json(file: Path) -> Numbered:
         with _open(file) as handle:
             found = read_json(handle.read())
     except (ValueError, RecursionError) as error:
-        yield 1, SourceError(f"is not JSON ({error})")
+        lines = "Extra data" in str(error)
+        fix = "it may be JSON Lines: name it .jsonl" if lines else ""
+        yield 1, SourceError(f"is not JSON ({error})", fix=fix)
         return
     for number, row in enumerate(found if isinstance(found, list) else [found], 1):
         yield number, row if isinstance(row, dict) else SourceError("is not a JSON object")
@@ -178,8 +183,10 @@ def _csv(file: Path) -> Numbered:
     """The first line names the columns; every value is a text. A damaged byte spoils its row."""
     dialect = "excel-tab" if _suffix(file) == ".tsv" else "excel"
     with io.TextIOWrapper(_open(file), "utf-8", "surrogateescape", newline="") as text:
-        reader = csv.reader(text, dialect)
+        reader = csv.reader(text, dialect, strict=True)
         names = next(reader, [])
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise SourceError(f"names the column {twice[0]!r} twice", where=file.name)
         for values in reader:
             if not values:
                 continue

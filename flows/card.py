@@ -39,7 +39,7 @@ configs:
   - config_name: default
     data_files:
 {files}
-tags: [synthetic, shardmill]
+tags: [{"synthetic, " if any(s.name in target.sources for s in plan.generated) else ""}shardmill]
 ---
 # {plan.recipe.name}: {target.name}
 {_warning(limited)}

@@ -29,7 +29,7 @@ app = cyclopts.App(
     suppress_keyboard_interrupt=False,
     version=lambda: importlib.metadata.version("shardmill"),
 )
-screen = Console(highlight=False, soft_wrap=True)
+screen = Console(emoji=False, highlight=False, soft_wrap=True)
 if not screen.is_terminal:
     screen.width = 160  # tables in a log or a pipe are not to be squeezed
 
@@ -232,7 +232,7 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _guarded(command: Callable[[], object]) -> int:
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Console(emoji=False, stderr=True, highlight=False, soft_wrap=True)
     try:
         command()
     except cyclopts.CycloptsError as error:

@@ -15,7 +15,7 @@ from data.errors import OutputError, RecipeError
 from data.parts import MANIFEST, lock, output_error, read_manifest
 from flows.stored import find_out, read_builds
 
-screen = Console(highlight=False, soft_wrap=True)
+screen = Console(emoji=False, highlight=False, soft_wrap=True)
 More = Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False)]
 
 

@@ -14,7 +14,7 @@ from flows.showing import diff as changes
 from flows.showing import one_line
 from flows.stored import StoredBuild, find_out, read_builds
 
-screen = Console(highlight=False, soft_wrap=True)
+screen = Console(emoji=False, highlight=False, soft_wrap=True)
 
 
 def diff(

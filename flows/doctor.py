@@ -19,7 +19,7 @@ from rich.console import Console
 from data import ROOT
 from data.errors import ShardmillError
 
-screen = Console(highlight=False, soft_wrap=True)
+screen = Console(emoji=False, highlight=False, soft_wrap=True)
 PATIENCE = 3.0
 """Seconds for one answer over the network."""
 SPACE = 5e9

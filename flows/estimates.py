@@ -120,7 +120,15 @@ def output_tokens(plan: Plan, estimates: list[Estimate]) -> dict[str, int | None
     by its samples nor by `expect` how large it is."""
     there: dict[str, float | None] = {one.source: one.tokens for one in estimates}
     there |= {corpus.name: _corpus_tokens(plan.out, corpus) for corpus in plan.read}
-    return {target.name: _mixed(target, there) for target in plan.targets}
+    return {target.name: _made(target) or _mixed(target, there) for target in plan.targets}
+
+
+def _made(target: Target) -> int | None:
+    """What its shards hold, where they are there."""
+    if not target.shards.done:
+        return None
+    splits = (target.shards.manifest or {"splits": {}})["splits"]
+    return sum(int(counts["tokens"]) for counts in splits.values())
 
 
 def _mixed(target: Target, there: dict[str, float | None]) -> int | None:

@@ -14,7 +14,7 @@ from flows.showing import diff, one_line, visible
 from flows.stored import find_out
 from flows.story import Story, find_story
 
-screen = Console(highlight=False, soft_wrap=True)
+screen = Console(emoji=False, highlight=False, soft_wrap=True)
 SHOWN = 10
 STYLES = {"rejected": "bold red", "changed": "yellow", "kept": "green"}
 

@@ -8,7 +8,7 @@ from data.errors import RecipeError
 from data.export import export_shards, load_exporter
 from flows.inspection import find_outputs
 
-screen = Console(highlight=False, soft_wrap=True)
+screen = Console(emoji=False, highlight=False, soft_wrap=True)
 
 
 def export(path: Path, /, *, to: str, out: Path | None = None) -> None:

@@ -106,7 +106,10 @@ def table_facts(frame: pl.LazyFrame, ask: Ask, place: Path) -> Facts:
     """Schema, counts and the rows to show of what matches."""
     if ask.where is not None:
         frame = filtered(frame, ask.where, place)
-    names = frame.collect_schema()
+    try:
+        names = frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise RecipeError("is no Arrow or Parquet file", where=str(place)) from error
     labels = ("source", "tag", "filter", "reason")
     keys = [name for name in labels if names.get(name) == pl.String]
     sums = {"rows": pl.len()}

@@ -18,7 +18,7 @@ from flows.inspection import Ask
 from flows.showing import ends, visible
 from flows.stored import StoredBuild, find_out, read_builds
 
-screen = Console(highlight=False, soft_wrap=True)
+screen = Console(emoji=False, highlight=False, soft_wrap=True)
 Reason = Annotated[list[str] | None, Parameter(consume_multiple=(0, 1), negative=())]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flows.plan import Plan
     from flows.reasons import StageState
 
-screen = Console(highlight=False, soft_wrap=True)
+screen = Console(emoji=False, highlight=False, soft_wrap=True)
 if not screen.is_terminal:
     screen.width = 160
 Set = Annotated[tuple[str, ...], Parameter(name="--set", negative=(), consume_multiple=False)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flows.plan import Plan, Source
     from flows.recipe import Recipe
 
-screen = Console(highlight=False, soft_wrap=True)
+screen = Console(emoji=False, highlight=False, soft_wrap=True)
 SOURCE = "preview"
 SHIPPED = "data/seeds"
 Knob = Annotated[tuple[str, ...], Parameter(name="--knob", negative=(), consume_multiple=False)]

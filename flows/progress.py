@@ -77,7 +77,9 @@ class Progress:
         log: Callable[[str], None] | None = None,
     ) -> None:
         """`log` takes the lines in place of the console."""
-        self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self.console = console or Console(
+            emoji=False, file=sys.stderr, highlight=False, soft_wrap=True
+        )
         self._sink, self._log = sink, log
         self._screen: Screen | None = None
         self._view: GenerationView | None = None

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from flows.page import write_page
 
-screen = Console(highlight=False, soft_wrap=True)
+screen = Console(emoji=False, highlight=False, soft_wrap=True)
 
 
 def report(

@@ -13,7 +13,7 @@ from flows.train_process import do_runs
 from flows.train_results import summarize
 from flows.training import SIZES, Kind, Options, plan_run
 
-screen = Console(highlight=False, soft_wrap=True)
+screen = Console(emoji=False, highlight=False, soft_wrap=True)
 Prompt = Annotated[tuple[str, ...], Parameter(name="--prompt", negative=(), consume_multiple=False)]
 
 

@@ -379,3 +379,52 @@ def test_the_corpora_of_the_guide_are_read(tmp_path: Path, read_only: Callable[.
     assert len(samples(plan, "talks")) == 40
     assert 3 < len(samples(plan, "books")) < 40
     assert samples(plan, "books")["tag"].unique().to_list() == ["Textbook"]
+
+
+def test_a_folders_readme_is_no_document(tmp_path: Path, read_only: Callable[..., Path]) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "README.md").write_text("A card that no model should learn by heart.")
+    jsonl(folder / "data.jsonl", [{"text": "A first text."}, {"text": "Another text."}])
+    plan = build(read_only({"set": {"file": str(folder)}}), tmp_path / "out")
+    assert samples(plan)["text"].to_list() == ["A first text.", "Another text."]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "corpus", "says"),
+    [
+        ("nested.parquet", None, {"as": "messages"}, "the turns' 'content'.* is no text"),
+        ("open.csv", 'text\n"never closed\nmore\n', {}, "unexpected end of data|unterminated"),
+        ("twice.csv", "text,text\none,two\n", {}, "names the column 'text' twice"),
+        ("lines.json", '{"text": "a"}\n{"text": "b"}\n', {}, "name it .jsonl"),
+        ("mixed.jsonl", '{"text": "a", "k": 1}\n{"text": "b", "k": [1]}\n', {"where": {"k": 1}}, ""),
+        ("at.jsonl", '{"text": "a", "at": 1}\n', {"meta": ["at"]}, "leave at out of meta"),
+    ],
+)  # fmt: skip
+def test_what_a_file_holds_wrongly_is_one_line(
+    tmp_path: Path,
+    read_only: Callable[..., Path],
+    name: str,
+    content: str | None,
+    corpus: dict[str, Any],
+    says: str,
+) -> None:
+    if content is None:
+        turns = [{"role": "user", "content": ["Hi?"]}, {"role": "assistant", "content": ["Yes."]}]
+        pl.DataFrame({"messages": [turns]}).write_parquet(tmp_path / name)
+    else:
+        (tmp_path / name).write_text(content)
+    path = read_only({"read": {"file": str(tmp_path / name), **corpus}})
+    with pytest.raises((SourceError, RecipeError), match=says):
+        build(path, tmp_path / "out")
+
+
+def test_half_a_character_in_a_notebook_is_replaced(
+    tmp_path: Path, read_only: Callable[..., Path]
+) -> None:
+    cell = {"cell_type": "markdown", "source": ["half \ud800 of one"]}
+    notebook = json.dumps({"cells": [cell], "metadata": {}})
+    file = jsonl(tmp_path / "notebooks.jsonl", [{"content": notebook}])
+    corpus = {"file": file, "as": "notebook", "columns": {"text": "content"}}
+    plan = build(read_only({"notebooks": corpus}), tmp_path / "out")
+    assert samples(plan)["text"].to_list() == ["# half ? of one\n"]
