@@ -397,7 +397,7 @@ def test_a_folders_readme_is_no_document(tmp_path: Path, read_only: Callable[...
         ("open.csv", 'text\n"never closed\nmore\n', {}, "unexpected end of data|unterminated"),
         ("twice.csv", "text,text\none,two\n", {}, "names the column 'text' twice"),
         ("lines.json", '{"text": "a"}\n{"text": "b"}\n', {}, "name it .jsonl"),
-        ("mixed.jsonl", '{"text": "a", "k": 1}\n{"text": "b", "k": [1]}\n', {"where": {"k": 1}}, ""),
+        ("mixed.jsonl", '{"text":"a","k":1}\n{"text":"b","k":[1]}\n', {"where": {"k": 1}}, "'k'"),
         ("at.jsonl", '{"text": "a", "at": 1}\n', {"meta": ["at"]}, "leave at out of meta"),
     ],
 )  # fmt: skip
