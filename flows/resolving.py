@@ -49,13 +49,19 @@ def anchored_recipe(recipe: Recipe, path: Path) -> Recipe:
     return recipe.model_copy(update=changed)
 
 
+FEEDING = 8
+"""Samples that stay of a source which others are seeded from: of one or two, none may be kept."""
+
+
 def scaled_recipe(recipe: Recipe, scale: float, *, offline: bool) -> Recipe:
     if not 0 < scale <= HUGE:
         raise RecipeError(f"--scale {scale} is not above 0 and finite")
-    generate = {
-        name: source.model_copy(update={"samples": max(1, round(source.samples * scale))})
-        for name, source in recipe.generate.items()
-    }
+    feeding = {source.seeds.from_ for source in recipe.generate.values()}
+    generate = {}
+    for name, source in recipe.generate.items():
+        least = min(source.samples, FEEDING) if name in feeding else 1
+        samples = max(least, round(source.samples * scale))
+        generate[name] = source.model_copy(update={"samples": samples})
     corpora = {name: corpus.scaled(scale) for name, corpus in recipe.corpora.items()}
     outputs = {
         name: scale_output(output, scale, offline=offline)
