@@ -19,8 +19,6 @@ SURE = 2.58
 """Standard errors on either side of a mean: 99 % of means lie within."""
 SPREAD = 0.1
 """Share by which a recipe's own figure may be off."""
-SECONDS_SPREAD = 0.15
-"""Share by which a measured rate may be off: a short build's tail runs below it."""
 REPLY_BYTES = 13.0
 PROMPT_BYTES = 1.6
 """Bytes on disk a token of replies and of prompts, from the record to the shards; measured, see

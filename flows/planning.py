@@ -21,7 +21,6 @@ screen = Console(emoji=False, highlight=False, soft_wrap=True)
 if not screen.is_terminal:
     screen.width = 160
 Set = Annotated[tuple[str, ...], Parameter(name="--set", negative=(), consume_multiple=False)]
-PILOT_PARTS = 1_000_000
 
 
 def plan(

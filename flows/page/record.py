@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from data.errors import RecipeError, SourceError
-from flows.stored import StoredBuild, read_builds
+from flows.stored import read_builds
 
 
 def read_record(out: Path) -> dict[str, Any]:
@@ -26,7 +26,11 @@ def read_record(out: Path) -> dict[str, Any]:
         "model": recipe["engine"]["model"] if recipe.get("generate") else None,
         "versions": facts["versions"],
         "sources": [
-            {"name": name, "stages": _paths(roles), "samples": _path(roles["samples"])}
+            {
+                "name": name,
+                "stages": [*map(_path, roles.values())],
+                "samples": _path(roles["samples"]),
+            }
             for name, roles in facts["sources"].items()
         ],
         "steps": [
@@ -41,18 +45,9 @@ def read_record(out: Path) -> dict[str, Any]:
             {"name": name, "shards": f"shards/{name}", "sources": output["sources"]}
             for name, output in facts["outputs"].items()
         ],
-        "recipe_file": recipe_path(build),
+        "recipe_file": build.recipe_file.relative_to(out).as_posix(),
     }
-
-
-def recipe_path(build: StoredBuild) -> str:
-    """Of the resolved recipe, below OUT."""
-    return build.recipe_file.relative_to(build.out).as_posix()
 
 
 def _path(stage: str) -> str:
     return f"stages/{stage}"
-
-
-def _paths(roles: dict[str, str]) -> list[str]:
-    return [_path(stage) for stage in roles.values()]
