@@ -15,7 +15,7 @@ from data import ROOT
 from data.tokenization import load_tokenizer
 from inference.record import Completion, Record, decode
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(840)]
 
 SETTINGS = ("engine.sampling.max_tokens=24", "engine.concurrency=8", "curate=[]")
 CHANGES = ["--scale", "0.12", *(word for change in SETTINGS for word in ("--set", change))]
