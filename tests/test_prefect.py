@@ -84,7 +84,7 @@ class Prefect:
             None if body is None else json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
 
     def set_state(self, run: str, kind: str, name: str, *, force: bool = False) -> None:
@@ -238,7 +238,8 @@ def test_a_deployment_is_followed_to_its_end_and_leaves_shards_and_artifacts(
     assert len([line for line in said if line.startswith("Finished in state")]) <= 1
     found = prefect.api("artifacts/filter", {})
     mine = {one["key"]: one for one in found if one["flow_run_id"] == run["id"]}
-    assert set(mine) == {"demo-generate", "demo-funnel", "demo-cost", "demo-summary"}
+    # a stage that takes long has one too
+    assert {"demo-generate", "demo-funnel", "demo-cost", "demo-summary"} <= set(mine)
     assert mine["demo-generate"]["data"] == 100
     assert json.loads(mine["demo-cost"]["data"])[-1]["requests"] == asked
     assert (out / "funnel.csv").as_uri() in mine["demo-summary"]["data"]

@@ -266,7 +266,7 @@ def ran(out: Path) -> Ran:
     assert process.stdout
     assert process.stdout.readline().startswith("train 1/60")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
+    _, said = process.communicate(timeout=200)
     interrupted = process.returncode, said
     resumed = shardmill(*pretrain)
     again = shardmill(*pretrain)
