@@ -5,15 +5,15 @@ manifest is complete; one without holds whole parts only, and the next build mak
 """
 
 import errno
-import fcntl
 import functools
 import hashlib
 import json
 import os
 import re
+import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,9 +32,16 @@ LAYOUT = 1
 """Raised when the meaning of stored parts changes: older stages are then made again."""
 
 
+Turn = Callable[[str], AbstractContextManager[None]]
+"""Given a name, a context that one build at a time is in."""
+_turns: list[Turn] = []
+"""The one of a build that shares its folder; none otherwise."""
+
+
 def write_file(path: Path, content: bytes | pa.Buffer) -> None:
     """Commit a whole file or nothing: temporary name, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    own = f".{secrets.token_hex(4)}" if _turns else ""
+    temporary = path.with_name(f".{path.name}{own}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as handle:
@@ -67,29 +74,14 @@ def output_error(path: Path, error: OSError) -> OutputError:
 
 
 @contextmanager
-def lock(out: Path) -> Iterator[None]:
-    """Hold OUT for one build at a time; the kernel lets go when the process dies."""
-    path = out / "logs" / "lock"
+def shared(turn: Turn) -> Iterator[None]:
+    """While this lasts other builds make parts of the same stages: a stage begins and ends in
+    turns, and what another has finished, or is writing, is left alone."""
+    _turns.append(turn)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(path, "a+")  # noqa: SIM115 - closed below, in another with
-    except OSError as error:
-        raise output_error(path, error) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.seek(0)
-            holder = handle.read().strip() or "unknown"
-            raise OutputError(
-                f"another build is running here (process {holder})",
-                where=str(out),
-                fix="wait for it or choose another --out",
-            ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
         yield
+    finally:
+        _turns.pop()
 
 
 def sha256_file(path: Path) -> str:
@@ -188,6 +180,11 @@ class Stage:
 
     def finish(self, about: dict[str, dict[str, Any]] | None = None, **facts: Any) -> None:
         """Write the manifest over the parts that lie in the folder; `about` adds to a file."""
+        with self._own_turn() as done:
+            if not done:
+                self._finish(about or {}, facts)
+
+    def _finish(self, about: dict[str, dict[str, Any]], facts: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.clean()
         files = sorted(path for path in self.folder.iterdir() if PART.fullmatch(path.name))
@@ -196,7 +193,7 @@ class Stage:
                 "file": path.name,
                 "bytes": path.stat().st_size,
                 "sha256": sha256_file(path),
-                **(about or {}).get(path.name, {}),
+                **about.get(path.name, {}),
             }
             for path in files
         ]
@@ -213,6 +210,8 @@ class Stage:
 
     def clean(self) -> None:
         """Remove what a killed build left half-written; only under the lock of OUT."""
+        if _turns:  # another build may be writing it
+            return
         for path in self.folder.glob(".*.tmp"):
             path.unlink()
 
@@ -220,11 +219,19 @@ class Stage:
         """Make the folder ready: no manifest, no half-written file, and no part that differs
         from what the manifest said of it."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            forget(self.folder)
-            self.clean()
+            with self._own_turn() as done:
+                if not done:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    forget(self.folder)
+                    self.clean()
         except OSError as error:
             raise output_error(self.folder, error) from error
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[bool]:
+        """Gives whether another build has finished the stage meanwhile."""
+        with _turns[-1](f"{self.folder.name}.turn") if _turns else nullcontext():
+            yield bool(_turns) and self.done
 
 
 class _Manifest(NamedTuple):

@@ -25,7 +25,8 @@ from flows.prompting import prompt_losses, render_prompts
 from flows.report import write_report
 from flows.samples import parse_samples
 from flows.seeds import read_seeds
-from flows.stages import Runner, Work, run_parts
+from flows.sharing import divided, watched
+from flows.stages import Missing, Runner, Work, run_parts
 from flows.storing import store_build
 
 R = TypeVar("R")
@@ -35,8 +36,7 @@ REBUILDS = 20
 def run_sources(plan: Plan, progress: Progress, run: Runner = run_parts) -> None:
     """Everything up to samples, level by level."""
     recipe = plan.recipe
-    for corpus in plan.read:
-        read_corpus(corpus, recipe.part_rows, run)
+    read_corpora(plan, progress.say, run)
     with Generation(plan, progress) as generation:
         for level in plan.levels:
             for source in level:
@@ -49,6 +49,16 @@ def run_sources(plan: Plan, progress: Progress, run: Runner = run_parts) -> None
                 parse_samples(source, plan, run)
                 for line in warn_of_collapse(source):
                     progress.say(line)
+
+
+def read_corpora(plan: Plan, say: Callable[[str], None], run: Runner) -> None:
+    """Each corpus is one stream, so that one build reads it where several share the work."""
+
+    def read(number: int) -> None:
+        read_corpus(plan.read[number], plan.recipe.part_rows, run)
+
+    corpora = Missing(range(len(plan.read)), lambda number: plan.read[number].samples.done)
+    divided(plan, say, run_parts)("corpora", read, corpora)
 
 
 def run_outputs(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataFrame:
@@ -67,7 +77,7 @@ def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataF
     """Whatever of the plan is not done, and the funnel."""
     store(plan.out / "estimate.json", estimate(plan))
     store_build(plan)
-    run = progress.watching(run)
+    run = watched(plan, progress, run)
 
     def stages() -> DataFrame:
         run_sources(plan, progress, run)
@@ -115,6 +125,7 @@ def build(
     overrides: list[str] | None = None,
     scale: float = 1.0,
     offline: bool = False,
+    share: bool = False,
 ) -> State[None] | None:
     """Build a recipe's shards."""
 
@@ -128,4 +139,4 @@ def build(
         for target in plan.targets:
             get_run_logger().info("shards in %s", target.shards.folder)
 
-    return run_flow(recipe, out, overrides, scale, offline, work)
+    return run_flow(recipe, out, overrides, scale, offline, share, work)

@@ -53,6 +53,7 @@ def run(
     set_: Set = (),
     scale: float = 1.0,
     offline: bool = False,
+    share: bool = False,
     deployment: Annotated[str, Parameter(show_default=False)] = "",
     cancel_on_interrupt: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -75,6 +76,9 @@ def run(
         tries a recipe out.
     offline
         Read each corpus and hub set of seeds from its shipped sample.
+    share
+        Join other runs of the same command over the same folder, on this or other machines: each
+        part is made by one of them.
     deployment
         Let a worker do it, such as build/demo, and follow its run; what is not given here is as
         the deployment has it, paths are the worker's. Ctrl-C leaves the run going.
@@ -84,17 +88,19 @@ def run(
     for name, value in QUIET.items():  # before anything imports Prefect, which reads them once
         os.environ.setdefault(name, value)
     given = {"recipe": recipe, "overrides": list(set_), "scale": scale, "offline": offline}
+    given |= {"share": share}
     if deployment:
         from flows.following import run_deployment
 
         defaults = {"recipe": "", "overrides": [], "scale": 1.0, "offline": False}
+        defaults["share"] = False
         changed = {key: value for key, value in given.items() if value != defaults[key]}
         changed |= {"out": str(out)} if out else {}
         run_deployment(deployment, changed, screen, cancel_on_interrupt=cancel_on_interrupt)
         return
     if not recipe:
         raise RecipeError("run which recipe?", fix="`shardmill list recipes` names them")
-    from data.parts import lock
+    from data.leases import lock
     from flows.plan import plan_build
 
     plan = plan_build(recipe, out, set_, scale, offline=offline)
@@ -107,7 +113,7 @@ def run(
 
         screen.print(f"building {plan.recipe.name} in {plan.out}: {reused}", markup=False)
         plan.check_engine()
-        with lock(plan.out):
+        with lock(plan.out, share=share):
             pass  # taken by another build: say so before anything is started
         run_flow(plan.out, given)
         table = funnel(plan)

@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from data.errors import OutputError, RecipeError
-from data.parts import MANIFEST, lock, output_error, read_manifest
+from data.leases import lock
+from data.parts import MANIFEST, output_error, read_manifest
 from flows.stored import find_out, read_builds
 
 screen = Console(emoji=False, highlight=False, soft_wrap=True)

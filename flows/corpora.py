@@ -21,7 +21,7 @@ from data.tables import AT, FIX, PROBLEM, read_file_tables, read_hub_frames
 from data.tokenization import load_tokenizer
 from filters.texts import body
 from flows.plan import ReadSource
-from flows.stages import Runner, run_parts
+from flows.stages import Missing, Runner, run_parts
 
 GROUP_PARTS = 16
 GROUP_BYTES = 1 << 28
@@ -42,16 +42,18 @@ def read_corpus(source: ReadSource, part_rows: int, run: Runner = run_parts) -> 
     if stage.done:
         return
     stage.begin()
-    there, start = _finished(source)
-    last = there
-    for group in _groups(source, part_rows, there, start):
+
+    def there(index: int) -> bool:
+        return all(stage.has(index, table) for table in TABLES)
+
+    last, start = _finished(source)
+    for group in _groups(source, part_rows, last, start):
         last = max(group) + 1
 
         def work(index: int, group: dict[int, pl.DataFrame] = group) -> None:
             _write(source, index, group[index])
 
-        missing = [i for i in group if not all(stage.has(i, table) for table in TABLES)]
-        run(stage.name, work, missing)
+        run(stage.name, work, Missing(group, there))
     if not last:
         settings = source.settings
         wanted = "no row that where asks for" if settings.wheres else "no rows"

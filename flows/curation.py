@@ -17,9 +17,9 @@ from data.tokenization import load_tokenizer
 from filters import Cleaner, CorpusFilter, Filter
 from filters.measures import measure
 from filters.texts import body
-from flows.corpus import StoredCorpus
+from flows.corpus import SKETCHES, StoredCorpus
 from flows.plan import Plan, Step
-from flows.stages import Runner, apply_changes, kept_samples, run_parts, sample_parts
+from flows.stages import Missing, Runner, apply_changes, kept_samples, run_parts, sample_parts
 
 
 def curate(plan: Plan, run: Runner = run_parts) -> None:
@@ -55,8 +55,11 @@ def _judge_rows(plan: Plan, steps: Sequence[tuple[int, Step]], run: Runner) -> N
                 _write_verdicts(step, index, scores[number].joined(samples))
             samples = _apply(step, index, samples)
 
-    missing = [i for i in range(parts) if not all(s.verdicts.has(i) for _, s in steps)]
-    run("+".join(step.settings.filter for _, step in steps), work, missing)
+    def there(index: int) -> bool:
+        return all(step.verdicts.has(index) for _, step in steps)
+
+    name = "+".join(step.settings.filter for _, step in steps)
+    run(name, work, Missing(range(parts), there))
     for step in waiting:
         step.verdicts.finish()
 
@@ -194,14 +197,22 @@ def _judge_corpus(plan: Plan, number: int, step: Step, run: Runner) -> None:
         return scores.joined(kept_samples(plan, index, number).filter(_in_scope(step)))
 
     def sketch(index: int) -> None:
-        stage.write_arrow(index, judge.sketch(judged(index)).to_arrow(), "sketches")
+        stage.write_arrow(index, judge.sketch(judged(index)).to_arrow(), SKETCHES)
+
+    def sketched(index: int) -> bool:
+        return stage.has(index, SKETCHES, "arrow")
+
+    def sketched_or_judged(index: int) -> bool:
+        """Another build that resolves removes the sketches when its verdicts are there."""
+        return sketched(index) or stage.has(parts - 1) or stage.done
 
     corpus = StoredCorpus(stage, parts, judged, judge)
-    corpus.sketch_references()
-    missing = [i for i in range(parts) if not stage.has(i, "sketches", "arrow")]
-    run(f"{stage.name}.sketch", sketch, missing)
+    run(f"{stage.name}.sketch", sketch, Missing(range(parts), sketched_or_judged))
 
     def resolve(index: int) -> None:
+        for part in Missing(range(parts), sketched):  # a build was killed while it removed them
+            sketch(part)
+        corpus.sketch_references()
         resolved = judge.resolve(corpus)
         named = resolved.rejected.select("id", "reason", "figures").with_columns(
             filter=pl.lit(step.settings.filter)
@@ -211,10 +222,10 @@ def _judge_corpus(plan: Plan, number: int, step: Step, run: Runner) -> None:
         for part in range(parts):
             own = corpus.ids(part).join(named, on="id", maintain_order="left")
             stage.write(part, own.select(schema.VERDICTS.names).to_arrow().cast(schema.VERDICTS))
+        corpus.remove()
+        stage.finish()
 
-    run(f"{stage.name}.resolve", resolve, [0])
-    corpus.remove()
-    stage.finish()
+    run(f"{stage.name}.resolve", resolve, Missing([0], lambda _: stage.done))
 
 
 def _in_scope(step: Step) -> pl.Expr:

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NoReturn, ParamSpec, TypedDict, TypeVar
 from uuid import UUID
 
@@ -13,12 +14,13 @@ from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from data.errors import Interrupted, ShardmillError
-from data.parts import lock
+from data.leases import lock
 from data.schema import fingerprint
 from flows.artifacts import stage_progress
 from flows.loading import load_recipe
 from flows.plan import Plan, plan_build
 from flows.progress import Progress
+from flows.sharing import joined
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +35,8 @@ Args:
     scale: Factor on every count of samples and rows and on every budget of tokens; 0.01 tries
         a recipe out.
     offline: Read each corpus and hub set of seeds from its shipped sample.
+    share: Let other runs with the same parameters, on this or other machines that see the folder,
+        make parts of the same build; none is made twice.
 """
 
 
@@ -79,6 +83,7 @@ def run_flow(
     overrides: list[str] | None,
     scale: float,
     offline: bool,
+    share: bool,
     work: Callable[[Plan, Progress], None],
 ) -> State[None] | None:
     """Do `work` on a recipe's plan, alone in its OUT; the state to end with, None for Completed.
@@ -89,8 +94,10 @@ def run_flow(
     try:
         plan = plan_build(recipe, out, overrides or [], scale, offline=offline)
         logger.info("%s in %s: %s", plan.recipe.name, plan.out.resolve(), plan.describe())
-        with lock(plan.out), _progress(plan) as progress:
-            work(plan, progress)
+        with lock(plan.out, share=share), ExitStack() as stack:
+            if share:
+                plan = stack.enter_context(joined(plan))
+            work(plan, stack.enter_context(_progress(plan)))
     except ShardmillError as error:
         if isinstance(error, Interrupted) and deployment.id is not None:
             logger.warning("%s", error)

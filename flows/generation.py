@@ -9,15 +9,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from data import schema
 from data.errors import BudgetReached, EngineError, ShardmillError
+from flows.completing import Division, Part, load_part, rows_of_earlier
 from flows.engine import bound_connections, given_endpoints, launched_fleet, open_client
 from flows.exchange import Exchange
 from flows.interrupts import interrupted, interruptible
@@ -32,21 +28,6 @@ from inference.record import Completion, Record
 from prompts import Refusal
 
 
-@dataclass
-class _Part:
-    """A part under way; `missing` counts the rows whose exchange is not done."""
-
-    source: Source
-    index: int
-    rows: list[Exchange]
-    missing: int
-
-    def write(self) -> None:
-        rows = [exchange.row() for exchange in self.rows]
-        table = pa.Table.from_pylist(rows, schema=schema.COMPLETIONS)
-        self.source.completions.write(self.index, table)
-
-
 class Generation:
     """A context for the time of a build: servers are launched at the first need and stay."""
 
@@ -58,6 +39,7 @@ class Generation:
         self._endpoints: list[Endpoint] = []
         self._account: Account | None = None
         self._pool: Pool | None = None
+        self._division: Division | None = None
         self._interrupts = 0
         self._lost: set[int] = set()
         self._failed = self._tried = self._tried_failed = 0
@@ -99,7 +81,7 @@ class Generation:
         with interruptible(self._interrupt), Record(self._plan.out / "completions") as record:
             if record.damaged:
                 progress.say(f"{record.damaged} torn lines of the record are passed over")
-            open_parts: list[tuple[Source, int]] = []
+            division = Division(self._plan.leases, progress)
             # nothing to find: the first request need not wait for the keys of all rows
             known = record if len(record) else None
             shares, said = Shares(), time.monotonic()
@@ -110,14 +92,14 @@ class Generation:
                     rows, left = self._look_up(source, index, known)
                     share.add(rows, rows - left)
                     if left:
-                        open_parts.append((source, index))
+                        division.add(source, index, left)
                     if time.monotonic() - said > EVERY:
                         said = time.monotonic()
                         progress.say(f"completions: {shares.looked_up}")
                     await asyncio.sleep(0)  # lets an interrupt in
             progress.say(f"completions: {shares.told}")
             if shares.missing:
-                await self._ask(record, open_parts, shares)
+                await self._ask(record, division, shares)
         problem = self._too_many(self._failed, shares.wanted)
         if problem:
             raise problem
@@ -128,35 +110,19 @@ class Generation:
 
     def _look_up(self, source: Source, index: int, record: Record | None) -> tuple[int, int]:
         """The rows of a part and how many of them have to be asked; written where none has."""
-        rows, lost = _earlier(source, index)
+        rows, lost = rows_of_earlier(source, index)
         if rows and not lost:
             return rows, 0
         self._lost |= lost
         if record is None:
             rows = source.prompts.read(index).num_rows
             return rows, rows
-        part = self._load(source, index, record)
+        part = load_part(source, index, self._plan.model, record)
         if not part.missing:
             part.write()
         return len(part.rows), part.missing
 
-    def _load(self, source: Source, index: int, record: Record) -> _Part:
-        """The part's exchanges as far as the record goes."""
-        prompts = source.prompts.read(index).to_pylist()
-        rows = [Exchange(source, self._plan.model, prompt) for prompt in prompts]
-        going = rows
-        while going:
-            found = record.find([exchange.ask()[0] for exchange in going])
-            for exchange, completion in zip(going, found, strict=True):
-                if completion:
-                    exchange.feed(completion)
-            pairs = zip(going, found, strict=True)
-            going = [exchange for exchange, c in pairs if c and not exchange.done]
-        return _Part(source, index, rows, sum(not exchange.done for exchange in rows))
-
-    async def _ask(
-        self, record: Record, open_parts: list[tuple[Source, int]], shares: Shares
-    ) -> None:
+    async def _ask(self, record: Record, division: Division, shares: Shares) -> None:
         progress, engine = self._progress, self._plan.recipe.engine
         account = await self._open()
         if self._client is None:
@@ -169,6 +135,7 @@ class Generation:
             patience=engine.patience_seconds,
             say=progress.say,
         )
+        self._division = division
         pool.check, pool.may_ask, pool.tick = self._check, self._may_ask, progress.tick
         problem = self._check()
         if problem:
@@ -178,18 +145,22 @@ class Generation:
         progress.start(shares, live)
 
         def requests() -> Iterator[Request]:
-            for source, index in open_parts:
-                part = self._load(source, index, record)
+            for source, index in division.mine(record):
+                part = load_part(source, index, self._plan.model, record)
+                if not part.missing:
+                    division.write(part)
                 # what begins alike goes together, for the servers' prefix caches
                 for exchange in sorted(part.rows, key=lambda row: str(row.messages)):
                     if not exchange.done:
                         yield _request(part, exchange)
 
         try:
-            await pool.run(requests(), self._arrived)
+            while division.left:
+                await pool.run(requests(), self._arrived)
+                await division.rest()
         finally:
             progress.stop()
-            self._pool = None
+            self._pool = self._division = None
             account.save()
             sums, rate = total(account).plus(earlier, -1), progress.rate
             progress.say(
@@ -211,8 +182,8 @@ class Generation:
             self._tried += 1
             self._tried_failed += failed
         part.missing -= 1
-        if not part.missing:
-            part.write()
+        if not part.missing and self._division:
+            self._division.write(part)
         return []
 
     def _check(self) -> ShardmillError | None:
@@ -285,16 +256,7 @@ def _used_up(over: str) -> BudgetReached:
     )
 
 
-def _earlier(source: Source, index: int) -> tuple[int, set[int]]:
-    """Rows of a part that an earlier build wrote, and the ids of those that failed: a build that
-    did not end asks for those again."""
-    if not source.completions.has(index):
-        return 0, set()
-    part = source.completions.read(index)
-    return part.num_rows, set(part.filter(pc.is_valid(part["error"]))["id"].to_pylist())
-
-
-def _request(part: _Part, exchange: Exchange) -> Request:
+def _request(part: Part, exchange: Exchange) -> Request:
     key, body = exchange.ask()
     label: Any = (part, exchange)
     return Request(key, body, part.source.name, label)

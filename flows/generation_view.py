@@ -95,6 +95,11 @@ class GenerationView:
         self._accepted += accepted
         self._tokens += tokens
 
+    def made_elsewhere(self, source: str, rows: int) -> None:
+        """They count as reused from here on."""
+        self.shares[source].reused += rows
+        self.reused += rows
+
     def tick(self) -> None:
         """Called twice a second or so: the present rate is taken between such moments."""
         now = self._now()

@@ -16,7 +16,7 @@ from data.tokenization import Tokenizer
 from filters.duplicates import join_pairs
 from flows.plan import Plan, Target
 from flows.rendering import Rendering, resolve_output
-from flows.stages import Runner, kept_samples, run_parts, sample_parts
+from flows.stages import Missing, Runner, kept_samples, run_parts, sample_parts
 
 REFERENCE = "reference"
 """A file in a tokens stage all of whose parts were made by the reference encoder."""
@@ -59,8 +59,11 @@ def tokenize(
                 return
         stage.write_arrow(index, _schema(rendering).empty_table() if table is None else table)
 
+    def there(index: int) -> bool:
+        return stage.has(index, suffix="arrow")
+
     def make() -> None:
-        run(stage.name, work, [i for i in range(len(parts)) if not stage.has(i, suffix="arrow")])
+        run(stage.name, work, Missing(range(len(parts)), there))
 
     make()
     if differing:
@@ -166,7 +169,7 @@ def pack(
             wrote,
         )
 
-    run(target.shards.name, work, [0])
+    run(target.shards.name, work, Missing([0], lambda _: target.shards.done))
 
 
 def shortfalls(target: Target) -> Iterator[str]:

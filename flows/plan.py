@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data.errors import RecipeError
+from data.leases import Leases
 from data.parts import Stage
 from data.templates import template_source
 from filters import Judge, filter_source, load_filter
@@ -51,6 +52,8 @@ class Plan:
     read: tuple[ReadSource, ...]
     steps: tuple[Step, ...]
     targets: tuple[Target, ...]
+    leases: Leases | None = None
+    """Held where other builds make parts of the same stages."""
 
     @property
     def sources(self) -> tuple[AnySource, ...]:

@@ -114,7 +114,7 @@ def _run_pilot(
     recipe: str, out: Path | None, set_: tuple[str, ...], scale: float, offline: bool, rows: int
 ) -> None:
     """Generation alone, of `rows` samples of each source, whose completions the build reuses."""
-    from data.parts import lock
+    from data.leases import lock
     from flows.build import run_sources
     from flows.plan import make_plan, plan_build
     from flows.progress import Progress

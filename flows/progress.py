@@ -117,6 +117,11 @@ class Progress:
         if view.finished:
             self._tell("generate", view.share, view.line())
 
+    def made_elsewhere(self, source: str, rows: int) -> None:
+        """Completions that another build over the same OUT has brought."""
+        if self._view:
+            self._view.made_elsewhere(source, rows)
+
     def tick(self) -> None:
         """Called now and then, whether something arrived or not."""
         if self._view:

@@ -21,7 +21,7 @@ from flows.inputs import read_draws
 from flows.plan import Source
 from flows.recipe import make_knobs
 from flows.seeds import Deck, open_deck
-from flows.stages import Runner, run_parts
+from flows.stages import Missing, Runner, run_parts
 from prompts import TaskKind
 
 Ints = npt.NDArray[np.int64]
@@ -50,8 +50,13 @@ def render_prompts(source: Source, seed: int, part_rows: int, run: Runner = run_
 
     parts = -(-len(dealt) // part_rows)
     stage.begin()
-    both = [stage.has(i) and stage.has(i, "digests") for i in range(parts)]
-    run(stage.name, work, [i for i in range(parts) if not both[i]])
+
+    def there(index: int) -> bool:
+        return stage.has(index) and stage.has(index, "digests")
+
+    run(stage.name, work, Missing(range(parts), there))
+    if stage.done:  # by another build
+        return
     repeated = _drop_repeated(stage, parts, settings.per_prompt)
     stage.finish(
         rows=len(dealt) - repeated,

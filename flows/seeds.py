@@ -19,7 +19,7 @@ from data.sources import Found, find_files, read_files
 from flows.corpora import corpus_rows
 from flows.plan import Source
 from flows.recipe import Seeds
-from flows.stages import Runner, run_parts
+from flows.stages import Missing, Runner, run_parts
 
 PART_ROWS = 20_000
 PART_BYTES = 1 << 26
@@ -57,10 +57,10 @@ def read_seeds(source: Source, run: Runner = run_parts) -> None:
             stage.write_arrow(parts, _table(ats, fields))
         if skipped:
             stage.write(0, pa.Table.from_pylist(skipped, schema=schema.SKIPPED), "skipped")
+        stage.finish()
 
     stage.begin()
-    run(stage.name, work, [0])
-    stage.finish()
+    run(stage.name, work, Missing([0], lambda _: stage.done))
 
 
 def _table(ats: list[str], fields: list[str]) -> pa.Table:

@@ -15,6 +15,7 @@ from flows.flow_runs import SETTINGS, documented, run_flow, run_name
 from flows.plan import Plan
 from flows.progress import Progress
 from flows.report import funnel
+from flows.sharing import watched
 
 
 @flow(name="generate", flow_run_name=run_name, **SETTINGS)
@@ -25,15 +26,16 @@ def generate(
     overrides: list[str] | None = None,
     scale: float = 1.0,
     offline: bool = False,
+    share: bool = False,
 ) -> State[None] | None:
     """Seeds, prompts, completions and samples of a recipe, and what it reads of corpora."""
 
     def work(plan: Plan, progress: Progress) -> None:
-        run = progress.watching(run_tasks)
+        run = watched(plan, progress, run_tasks)
         mending(progress, lambda: run_sources(plan, progress, run))
         publish_cost(plan)
 
-    return run_flow(recipe, out, overrides, scale, offline, work)
+    return run_flow(recipe, out, overrides, scale, offline, share, work)
 
 
 @flow(name="curate", flow_run_name=run_name, **SETTINGS)
@@ -44,20 +46,21 @@ def curate(
     overrides: list[str] | None = None,
     scale: float = 1.0,
     offline: bool = False,
+    share: bool = False,
 ) -> State[None] | None:
     """The filters of a recipe over its samples, and the funnel."""
 
     def work(plan: Plan, progress: Progress) -> None:
         def stages() -> None:
             need(plan, (source.samples for source in plan.sources), "generate")
-            run_filters(plan, progress.watching(run_tasks))
+            run_filters(plan, watched(plan, progress, run_tasks))
             table = funnel(plan)
             write_if_changed(plan.out / "funnel.csv", table.write_csv().encode())
             publish_funnel(plan, table)
 
         mending(progress, stages)
 
-    return run_flow(recipe, out, overrides, scale, offline, work)
+    return run_flow(recipe, out, overrides, scale, offline, share, work)
 
 
 @flow(name="pack", flow_run_name=run_name, **SETTINGS)
@@ -68,6 +71,7 @@ def pack(
     overrides: list[str] | None = None,
     scale: float = 1.0,
     offline: bool = False,
+    share: bool = False,
 ) -> State[None] | None:
     """The kept samples of a recipe as tokens and packed shards."""
 
@@ -75,12 +79,12 @@ def pack(
         def stages() -> None:
             need(plan, (source.samples for source in plan.sources), "generate")
             need(plan, (step.verdicts for step in plan.steps), "curate")
-            table = run_outputs(plan, progress, progress.watching(run_tasks))
+            table = run_outputs(plan, progress, watched(plan, progress, run_tasks))
             publish_summary(plan, table)
 
         mending(progress, stages)
 
-    return run_flow(recipe, out, overrides, scale, offline, work)
+    return run_flow(recipe, out, overrides, scale, offline, share, work)
 
 
 def need(plan: Plan, stages: Iterable[Stage], flow_name: str) -> None:

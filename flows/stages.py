@@ -4,7 +4,7 @@ A stage that is done is left alone. Otherwise its missing parts are made, each b
 a flow gives as Prefect tasks and a test as a plain loop, and then its manifest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -16,6 +16,14 @@ from flows.plan import AnySource, Plan
 Work = Callable[[int], None]
 Runner = Callable[[str, Work, Sequence[int]], None]
 """Given a stage's name, the work on one part and the parts to make."""
+
+
+class Missing(list[int]):
+    """The parts that are not there yet; `there` tells of one at any later time."""
+
+    def __init__(self, parts: Iterable[int], there: Callable[[int], bool]) -> None:
+        super().__init__(index for index in parts if not there(index))
+        self.there = there
 
 
 def run_parts(name: str, work: Work, indices: Sequence[int]) -> None:
@@ -83,9 +91,9 @@ def fill(
 ) -> None:
     """Make the missing parts of a stage and then its manifest."""
     stage.begin()
-    run(
-        stage.name,
-        work,
-        [i for i in range(parts) if not all(stage.has(i, table, suffix) for table in tables)],
-    )
+
+    def there(index: int) -> bool:
+        return all(stage.has(index, table, suffix) for table in tables)
+
+    run(stage.name, work, Missing(range(parts), there))
     stage.finish(**facts)

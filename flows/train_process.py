@@ -17,7 +17,7 @@ from rich.console import Console
 
 from data import ROOT
 from data.errors import Interrupted, ShardmillError
-from data.parts import lock
+from data.leases import lock
 from flows.checkpoints import commit
 from flows.progress import EVERY, clock
 from flows.training import Job, Run, trainer_python

@@ -1,6 +1,7 @@
 """What generation has cost: per source for reports, over all builds of an OUT for the budget."""
 
 import json
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -81,27 +82,35 @@ class Spent:
 
 
 class Account:
-    """Of one run. `before` is what earlier runs under the same folder spent."""
+    """Of one run. `before` is what other runs under the same folder spent, as of the last `save`
+    where they still go on."""
 
     def __init__(self, folder: Path, price: Price) -> None:
         self._price, self._gpus = price, 0
-        earlier = sorted(folder.glob("account-*.json"))
-        self.before = Spent()
-        self._sums: dict[str, dict[str, float]] = {}
-        for path in earlier:
-            kept = json.loads(path.read_bytes())
-            self.before = self.before.plus(Spent(**kept["spent"]))
-            for source, facts in kept["sources"].items():
-                sums = self._sums.setdefault(source, dict.fromkeys(SUMMED, 0))
-                for name in SUMMED:
-                    sums[name] += facts[name]
-        self._path = folder / f"account-{len(earlier):06d}.json"
+        number = len(list(folder.glob("account-*.json")))
+        # others may begin at the same time on other machines
+        self._path = folder / f"account-{number:06d}-{secrets.token_hex(4)}.json"
+        self._read_others()
         self.tallies: dict[str, Tally] = {}
         self.timeline = Timeline()
         self.asked = 0
         """Requests let out, answered or not."""
         self.started = time.monotonic()
         self._writing = threading.Lock()
+
+    def _read_others(self) -> None:
+        before = Spent()
+        all_sums: dict[str, dict[str, float]] = {}
+        for path in sorted(self._path.parent.glob("account-*.json")):
+            if path == self._path:
+                continue
+            kept = json.loads(path.read_bytes())
+            before = before.plus(Spent(**kept["spent"]))
+            for source, facts in kept["sources"].items():
+                sums = all_sums.setdefault(source, dict.fromkeys(SUMMED, 0))
+                for name in SUMMED:
+                    sums[name] += facts[name]
+        self.before, self._sums = before, all_sums
 
     def begin(self, gpus: int) -> None:
         """The servers are there: time counts from here, for `gpus` launched GPUs."""
@@ -167,6 +176,7 @@ class Account:
             content |= {"seconds": round(self.seconds, 3), "timeline": timeline}
             content["sources"] = {name: self.summary(name) for name in list(self.tallies)}
             write_file(self._path, json.dumps(content, indent=1).encode())
+            self._read_others()
 
 
 def total(account: Account) -> Tally:

@@ -13,6 +13,7 @@ import io
 import os
 import queue
 import re
+import secrets
 import struct
 import threading
 import zipfile
@@ -119,8 +120,27 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._logs: list[Path] = sorted(p for p in folder.glob("*.jsonl") if LOG.fullmatch(p.name))
         self._files: dict[int, BinaryIO] = {}
+        self._own: Path | None = None
+        self._waiting: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]] | None]
+        self._waiting = queue.SimpleQueue()
+        self._failure: OutputError | None = None
+        self._thread: threading.Thread | None = None
+        self.refresh()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether there are logs that it does not know."""
+        return self._listed() != self._logs
+
+    def _listed(self) -> list[Path]:
+        paths = sorted(p for p in self._folder.glob("*.jsonl") if LOG.fullmatch(p.name))
+        return [path for path in paths if path != self._own]
+
+    def refresh(self) -> None:
+        """Index the logs as they are now, but for its own: who asked knows what came."""
+        self._close()
+        self._logs = self._listed()
         found = [_index(path) for path in self._logs]
         self.damaged = sum(log.damaged for log in found)
         heads = np.concatenate([log.heads for log in found]) if found else np.zeros(0, np.uint64)
@@ -130,10 +150,6 @@ class Record:
         sizes = [len(log.heads) for log in found]
         self._file = np.repeat(np.arange(len(found), dtype=np.uint32), sizes)[order]
         self._offset = np.concatenate([log.offsets for log in found] or [heads])[order]
-        self._waiting: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]] | None]
-        self._waiting = queue.SimpleQueue()
-        self._failure: OutputError | None = None
-        self._thread: threading.Thread | None = None
 
     def __len__(self) -> int:
         return len(np.unique(self._heads))
@@ -171,6 +187,9 @@ class Record:
             self._waiting.put(None)
             self._thread.join()
             self._thread = None
+        self._close()
+
+    def _close(self) -> None:
         for handle in self._files.values():
             handle.close()
         self._files.clear()
@@ -187,14 +206,15 @@ class Record:
         await durable
 
     def _open(self) -> Path:
-        """A log that did not exist: number and process id in the name."""
+        """A log that did not exist, on whichever machine: a number and 32 random bits."""
         number = int(self._logs[-1].name[4:10]) + 1 if self._logs else 0
-        path = self._folder / f"log-{number:06d}-{os.getpid()}.jsonl"
+        path = self._folder / f"log-{number:06d}-{secrets.randbits(32)}.jsonl"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            path.touch()
+            path.touch(exist_ok=False)
         except OSError as error:
             raise output_error(path, error) from error
+        self._own = path
         return path
 
     def _write(self, path: Path) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from data.errors import OutputError, RecipeError
-from data.parts import lock
+from data.leases import lock
 from data.schema import show_id
 from flows.cli import app
 from tests.builds import digests

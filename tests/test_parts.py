@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from data.errors import DamagedPart, OutputError
-from data.parts import MANIFEST, Stage, drop, lock, write_file
+from data.leases import lock
+from data.parts import MANIFEST, Stage, drop, write_file
 
 ROWS = pa.table({"id": [1, 2, 3]})
 

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from data import ROOT
-from data.parts import lock
+from data.leases import lock
 from flows.plan import plan_build
 from inference.server import Server, free_port
 from tests.fake_server import FakeServer

@@ -1,0 +1,172 @@
+"""Builds that share OUT: each part made once, whoever dies."""
+
+import multiprocessing
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from data.errors import OutputError
+from data.leases import Leases, lock
+from flows.build import run_stages
+from flows.plan import plan_build
+from flows.sharing import joined, sharing
+from flows.stages import Missing, run_parts
+from tests.builds import Notes, build, digests, parts
+from tests.fake_server import FakeServer
+
+Write = Callable[..., Path]
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.test_sharing"])
+
+
+def share(recipe: Path, out: Path, url: str) -> None:
+    plan = plan_build(str(recipe), out, ["engine.concurrency=4", f"engine.endpoints=[{url}]"])
+    with lock(out, share=True), joined(plan) as plan:
+        run_stages(plan, Notes())
+
+
+@pytest.fixture
+def servers() -> Iterator[list[FakeServer]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(FakeServer(delay=0.05)) for _ in range(2)]
+
+
+def asked(servers: list[FakeServer]) -> Counter[str]:
+    return sum((server.answered for server in servers), Counter())
+
+
+def all_but_facts(out: Path) -> dict[str, str]:
+    """What the stages and shards hold; manifests also tell how long something took."""
+    folders = ("stages", "shards")
+    found = {f"{name}/{k}": v for name in folders for k, v in digests(out / name).items()}
+    return {name: value for name, value in found.items() if "manifest" not in name}
+
+
+def test_two_builds_make_each_part_once_and_the_bytes_of_one(
+    servers: list[FakeServer], write_recipe: Write, tmp_path: Path
+) -> None:
+    recipe, out = write_recipe(servers[0].url), tmp_path / "out"
+    builders = [FORKS.Process(target=share, args=(recipe, out, one.url)) for one in servers]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join(120)
+        assert builder.exitcode == 0
+    counted = asked(servers)
+    assert len(counted) == counted.total() == 50
+    assert min(server.requests for server in servers) >= 8  # both worked
+    assert not list((out / "leases").iterdir())
+    with FakeServer() as server:
+        build(write_recipe(server.url), tmp_path / "alone")
+    assert all_but_facts(out) == all_but_facts(tmp_path / "alone")
+
+
+def test_what_a_killed_build_leaves_another_takes_over(
+    servers: list[FakeServer], write_recipe: Write, tmp_path: Path
+) -> None:
+    recipe, out = write_recipe(servers[0].url), tmp_path / "out"
+    killed, other = [FORKS.Process(target=share, args=(recipe, out, s.url)) for s in servers]
+    killed.start()
+    other.start()
+    deadline = time.monotonic() + 60
+    while servers[0].requests < 9 and killed.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    killed.kill()
+    killed.join(60)
+    other.join(120)
+    assert other.exitcode == 0
+    counted = asked(servers)
+    assert len(counted) == 50
+    assert counted.total() <= 50 + 4 + 4  # in flight, and one group not yet on disk
+    with FakeServer() as server:
+        clean = build(write_recipe(server.url), tmp_path / "alone")
+    assert digests(out / "shards").keys() == digests(clean.out / "shards").keys()
+    assert parts(plan_build(str(recipe), out)) == parts(clean)
+
+
+def test_a_build_that_shares_and_one_that_does_not_keep_apart(tmp_path: Path) -> None:
+    with lock(tmp_path, share=True):
+        with lock(tmp_path, share=True):
+            pass
+        with pytest.raises(OutputError, match="give --share to all"), lock(tmp_path):
+            pass
+    with lock(tmp_path), pytest.raises(OutputError, match="another build is running"):
+        lock(tmp_path, share=True).__enter__()
+
+
+def test_builds_of_other_stages_are_refused_while_one_lives(tmp_path: Path) -> None:
+    with Leases(tmp_path, "one"):
+        with pytest.raises(OutputError, match="builds something else here"):
+            Leases(tmp_path, "two").__enter__()
+        with Leases(tmp_path, "one"):
+            pass
+    with Leases(tmp_path, "two"):
+        pass
+
+
+def test_a_lease_is_one_builds_until_it_lets_go(tmp_path: Path) -> None:
+    with Leases(tmp_path, "plan") as mine:
+        with Leases(tmp_path, "plan") as other:
+            assert mine.claim("part-0")
+            assert not mine.claim("part-0")
+            assert not other.claim("part-0")
+            assert other.claim("part-1")
+            mine.release("part-0")
+            assert other.claim("part-0")
+            assert not mine.departed()
+        assert mine.departed()
+        assert mine.claim("part-1")
+
+
+def test_one_of_many_takes_the_lease_of_a_holder_that_fell_silent(tmp_path: Path) -> None:
+    silent = Leases(tmp_path, "plan", expiry=0.4)
+    silent._keep_beating = lambda: None  # type: ignore[method-assign]
+    silent._heart = threading.Thread(target=silent._keep_beating)
+    with ExitStack() as stack:
+        stack.enter_context(silent)
+        assert silent.claim("part-0")
+        others = [stack.enter_context(Leases(tmp_path, "plan", expiry=0.4)) for _ in range(8)]
+        assert not any(one.claim("part-0") for one in others)
+        taken: list[Leases] = []
+
+        def take(one: Leases) -> None:
+            deadline = time.monotonic() + 20
+            while not taken and time.monotonic() < deadline:
+                if one.claim("part-0"):
+                    taken.append(one)
+
+        threads = [threading.Thread(target=take, args=(one,)) for one in others]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(taken) == 1
+        assert taken[0].holds("part-0")
+        assert not silent.holds("part-0")
+        assert silent not in taken
+
+
+def test_parts_of_others_are_waited_for_and_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.sharing.PATIENCE", 0.0)
+    monkeypatch.setattr("flows.sharing.POLL", 0.01)
+    made = {2}
+    said: list[str] = []
+
+    def hear(line: str) -> None:
+        said.append(line)
+        made.add(1)  # the other build is done with it
+
+    with Leases(tmp_path, "plan") as mine, Leases(tmp_path, "plan") as other:
+        assert other.claim("stage-1")
+        run = sharing(run_parts, mine, hear)
+        run("stage", made.add, Missing(range(4), lambda part: part in made))
+    assert made == {0, 1, 2, 3}
+    assert said[0].startswith("stage: waiting for a part of process ")
