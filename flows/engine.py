@@ -4,13 +4,15 @@ import asyncio
 import os
 from collections.abc import Sequence
 
-from data.errors import EngineError
+from data.errors import EngineError, ShardmillError
 from flows.plan import Plan
 from flows.progress import Progress
+from flows.roster import listed, pause
 from inference.client import Client, version_hint
 from inference.endpoint import Endpoint
 from inference.limits import RESERVED, allow_connections
 from inference.models import engine_python, prepare
+from inference.pool import Pool
 from inference.supervisor import Fleet, Launch, visible_gpus, vllm_fleet
 
 
@@ -27,17 +29,22 @@ async def given_endpoints(plan: Plan, client: Client, progress: Progress) -> lis
     """One that does not answer is set aside and probed, one without the model is left out.
     Raises EngineError where none is usable and none is launched."""
     engine = plan.recipe.engine
-    endpoints = [Endpoint(url.rstrip("/"), engine.concurrency) for url in engine.endpoints]
-    problems = await asyncio.gather(*(_problem(plan, client, one) for one in endpoints))
+    urls = [url.rstrip("/") for url in engine.endpoints]
+    if engine.endpoints_from:
+        urls += await asyncio.to_thread(listed, engine.endpoints_from)
+    endpoints = [Endpoint(url, engine.concurrency) for url in dict.fromkeys(urls)]
+    problems = await asyncio.gather(*(examine(plan, client, one) for one in endpoints))
     found = [problem for problem in problems if problem]
-    if found and len(found) == len(endpoints) and engine.launches is None:
+    alone = engine.launches is None and engine.endpoints_from is None
+    if found and len(found) == len(endpoints) and alone:
         raise found[0]
     for problem in found:
         progress.say(f"{problem.where}: {problem.what}; the build goes on without it")
     return endpoints
 
 
-async def _problem(plan: Plan, client: Client, endpoint: Endpoint) -> EngineError | None:
+async def examine(plan: Plan, client: Client, endpoint: Endpoint) -> EngineError | None:
+    """Whether it answers and serves the model, and under which name; what is wrong otherwise."""
     try:
         served = await client.served(endpoint.url)
     except ValueError as error:
@@ -57,6 +64,37 @@ async def _problem(plan: Plan, client: Client, endpoint: Endpoint) -> EngineErro
             endpoint.words, where=endpoint.url, fix="name the served model in engine.model"
         )
     return None
+
+
+async def follow(plan: Plan, client: Client, pool: Pool, progress: Progress) -> None:
+    """Have the pool ask those that are listed, as long as this runs."""
+    engine = plan.recipe.engine
+    place = engine.endpoints_from
+    if place is None:
+        return
+    known = {endpoint.url for endpoint in pool.endpoints}
+    fixed = known - set(await asyncio.to_thread(listed, place))
+    trouble = ""
+    while True:
+        await asyncio.sleep(pause(place))
+        try:
+            urls = set(await asyncio.to_thread(listed, place))
+        except ShardmillError as error:
+            if str(error) != trouble:
+                progress.say(f"{error}; the endpoints stay as they are")
+            trouble = str(error)
+            continue
+        trouble = ""
+        for url in sorted(known - urls - fixed):
+            pool.remove(url)
+            progress.say(f"{url} is no longer listed")
+        for url in sorted(urls - known):
+            endpoint = Endpoint(url, engine.concurrency)
+            problem = await examine(plan, client, endpoint)
+            pool.add(endpoint)
+            bound_connections(pool.endpoints, progress)
+            progress.say(f"{url}: {problem.what}" if problem else f"{url} joins")
+        known = urls | fixed
 
 
 def bound_connections(endpoints: Sequence[Endpoint], progress: Progress) -> None:

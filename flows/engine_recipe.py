@@ -103,6 +103,9 @@ class Engine(Block):
     endpoints: tuple[str, ...] = ()
     """Base URLs of servers that run already, ending in /v1; with `launch` beside it, launched
     ones are used too."""
+    endpoints_from: str | None = None
+    """More of them, in a list that is read again while completions are asked for, so that servers
+    come and go: a file with an URL a line, or `prefect:NAME` for a Prefect variable."""
     launch: Launch | None = None
     """Start servers here; where no endpoints are given they are started in any case."""
     sampling: Sampling = Field(default_factory=lambda: Sampling.model_validate({}))
@@ -131,4 +134,5 @@ class Engine(Block):
     @property
     def launches(self) -> Launch | None:
         """What is launched: what is asked for, or one server where no endpoint is given."""
-        return self.launch or (None if self.endpoints else Launch.model_validate({}))
+        given = self.endpoints or self.endpoints_from
+        return self.launch or (None if given else Launch.model_validate({}))

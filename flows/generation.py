@@ -14,7 +14,7 @@ from typing import Any
 
 from data.errors import BudgetReached, EngineError, ShardmillError
 from flows.completing import Division, Part, load_part, rows_of_earlier
-from flows.engine import bound_connections, given_endpoints, launched_fleet, open_client
+from flows.engine import bound_connections, follow, given_endpoints, launched_fleet, open_client
 from flows.exchange import Exchange
 from flows.interrupts import interrupted, interruptible
 from flows.plan import Plan, Source
@@ -22,7 +22,7 @@ from flows.progress import EVERY, Live, Progress, Share, Shares
 from flows.samples import parse_reply
 from inference.account import Account, Price, total
 from inference.client import Client, Request
-from inference.endpoint import Endpoint
+from inference.endpoint import Endpoint, trouble
 from inference.pool import Pool
 from inference.record import Completion, Record
 from prompts import Refusal
@@ -136,12 +136,15 @@ class Generation:
             say=progress.say,
         )
         self._division = division
+        pool.more_may_come = engine.endpoints_from is not None
         pool.check, pool.may_ask, pool.tick = self._check, self._may_ask, progress.tick
         problem = self._check()
         if problem:
             raise problem
         earlier = total(account)
-        live = Live(lambda: pool.in_flight, lambda: total(account).retries, lambda: pool.trouble)
+        live = Live(
+            lambda: pool.in_flight, lambda: total(account).retries, lambda: trouble(pool.endpoints)
+        )
         progress.start(shares, live)
 
         def requests() -> Iterator[Request]:
@@ -154,11 +157,13 @@ class Generation:
                     if not exchange.done:
                         yield _request(part, exchange)
 
+        roster = asyncio.create_task(follow(self._plan, self._client, pool, progress))
         try:
             while division.left:
                 await pool.run(requests(), self._arrived)
                 await division.rest()
         finally:
+            roster.cancel()
             progress.stop()
             self._pool = self._division = None
             account.save()

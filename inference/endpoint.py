@@ -7,6 +7,7 @@ it does nothing but push back it is left alone for as long as it asks.
 """
 
 import time
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 FIRST_LIMIT = 64.0
@@ -143,3 +144,21 @@ class Endpoint:
         elif self._quiet >= 8:  # the load may have changed: look again, from a lower mark
             self._best, self._quiet = rate * 0.98, 0
             self.limit = min(float(self.ceiling), self.limit * 1.1 + 1)
+
+
+def freest(endpoints: Sequence[Endpoint], away: Container[str]) -> Endpoint | None:
+    """The one with most room whose URL is not `away`; None where no other has any."""
+    best, room = None, 0
+    for endpoint in endpoints:
+        if endpoint.room > room and endpoint.url not in away:
+            best, room = endpoint, endpoint.room
+    return best
+
+
+def trouble(endpoints: Sequence[Endpoint]) -> str:
+    """Which are away, and the last words of one; empty where all are there."""
+    away = [endpoint for endpoint in endpoints if not endpoint.there]
+    if not away:
+        return "" if endpoints else "no endpoint is there"
+    last = away[-1]
+    return f"{len(away)} of {len(endpoints)} endpoints away: {last.url}: {last.words}"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from data.errors import EngineError, ShardmillError
 from inference.account import Account
 from inference.client import Client, Kind, Request, Trouble, version_hint
-from inference.endpoint import Endpoint
+from inference.endpoint import Endpoint, freest
 from inference.record import Completion, Record
 from inference.retries import Retries
 
@@ -61,20 +61,15 @@ class Pool:
         ones back, while those that are under way are followed to their end."""
         self.tick: Callable[[], None] = lambda: None
         """Called twice a second."""
+        self.more_may_come = False
+        """Whether endpoints join at any time, so that none being left is no end but a wait."""
+        self._group: asyncio.TaskGroup | None = None
+        self._keepers: list[asyncio.Task[None]] = []
         self._ending: ShardmillError | None = None
 
     @property
     def in_flight(self) -> int:
         return sum(endpoint.in_flight for endpoint in self.endpoints)
-
-    @property
-    def trouble(self) -> str:
-        """Which endpoints are away, and the last words of one; empty where all are there."""
-        away = [endpoint for endpoint in self.endpoints if not endpoint.there]
-        if not away:
-            return ""
-        last = away[-1]
-        return f"{len(away)} of {len(self.endpoints)} endpoints away: {last.url}: {last.words}"
 
     def stop(self, reason: ShardmillError) -> None:
         """Ask nothing more; what is in flight may arrive."""
@@ -82,14 +77,31 @@ class Pool:
         self._stopped.set()
         self._wake_all()
 
+    def add(self, endpoint: Endpoint) -> None:
+        """From the loop's thread, between the start and the end of `run`."""
+        self.endpoints.append(endpoint)
+        if self._group:
+            self._keepers.append(self._group.create_task(self._probe(endpoint)))
+        self._wake_all()
+
+    def remove(self, url: str) -> None:
+        """Ask it nothing more; what is in flight there may arrive."""
+        for endpoint in self.endpoints:
+            if endpoint.url == url:
+                endpoint.gone = True
+        self.endpoints[:] = [endpoint for endpoint in self.endpoints if endpoint.url != url]
+        self._wake_all()
+
     async def run(self, requests: Iterable[Request], arrived: Arrived) -> None:
         """Until every request and what follows from it has arrived. Raises the reason given to
         `stop`, or by `may_ask`, once what was in flight is there, or EngineError where all
         endpoints stay away or refuse."""
         asked = iter(requests)
-        async with asyncio.TaskGroup() as group:
-            keepers = [group.create_task(self._probe(endpoint)) for endpoint in self.endpoints]
-            keepers.append(group.create_task(self._watch()))
+        async with asyncio.TaskGroup() as self._group:
+            group = self._group
+            self._keepers = [group.create_task(self._watch())]
+            for endpoint in self.endpoints:
+                self._keepers.append(group.create_task(self._probe(endpoint)))
             for request in asked:
                 if not await self._room():
                     break
@@ -97,7 +109,7 @@ class Pool:
             while self._outstanding:
                 self._drained.clear()
                 await self._drained.wait()
-            for keeper in keepers:
+            for keeper in self._keepers:
                 keeper.cancel()
         if reason := self.stopping or self._ending:
             raise reason
@@ -152,7 +164,7 @@ class Pool:
             retries = retries or Retries(first, self._patience, self._jitter)
             pause = retries.add(endpoint, result, began, now)
             self._blame(endpoint, result, began, now)
-            last_success = max(endpoint.last_success for endpoint in self.endpoints)
+            last_success = max(one.last_success for one in (endpoint, *self.endpoints))
             if retries.hopeless(result, last_success, now):
                 words = f"given up after {retries.count} tries: {result.words}"
                 result = Completion(request.key, "", "error", 0, 0, words)
@@ -187,7 +199,7 @@ class Pool:
         if not endpoint.gone:
             endpoint.gone = True
             self._say(f"{endpoint.url} refuses requests ({endpoint.words}) and is left out")
-        if all(other.gone for other in self.endpoints):
+        if not self.more_may_come and all(other.gone for other in self.endpoints):
             refuses = f"refuses requests ({endpoint.words})"
             self.stop(EngineError(refuses, where=endpoint.url, fix=version_hint(endpoint.url)))
 
@@ -214,10 +226,7 @@ class Pool:
             if away:
                 now = time.monotonic()
                 away = {url: until for url, until in away.items() if until > now}
-            best, room = None, 0
-            for endpoint in self.endpoints:
-                if endpoint.room > room and endpoint.url not in away:
-                    best, room = endpoint, endpoint.room
+            best = freest(self.endpoints, away)
             if best:
                 return best
             if away:  # not in the queue, where it would take a turn that it cannot use
@@ -245,7 +254,7 @@ class Pool:
     async def _probe(self, endpoint: Endpoint) -> None:
         """Take the endpoint back when it answers again."""
         pause = PROBE
-        while True:
+        while endpoint in self.endpoints:
             await asyncio.sleep(pause)
             if endpoint.up or endpoint.gone:
                 pause = PROBE
@@ -277,8 +286,9 @@ class Pool:
             now = time.monotonic()
             if any(endpoint.up and not endpoint.gone for endpoint in self.endpoints):
                 last_up = now
-            last_up = max(last_up, *(endpoint.last_seen for endpoint in self.endpoints))
-            if all(e.gone for e in self.endpoints) or now - last_up > self._patience:
+            last_up = max([last_up, *(endpoint.last_seen for endpoint in self.endpoints)])
+            none_left = not self.more_may_come and all(e.gone for e in self.endpoints)
+            if none_left or now - last_up > self._patience:
                 self.stop(
                     EngineError(
                         f"no endpoint has answered for {now - last_up:.0f} s",

@@ -18,7 +18,7 @@ from data.errors import BudgetReached, EngineError
 from flows.progress import Live, Progress, Share, Shares
 from inference.account import Account, Price
 from inference.client import Client, Request
-from inference.endpoint import Endpoint
+from inference.endpoint import Endpoint, trouble
 from inference.pool import Pool
 from inference.record import Completion, Record
 from inference.server import free_port
@@ -142,7 +142,7 @@ def test_setting_aside_and_taking_back_are_said(tmp_path: Path) -> None:
     assert not errors(found)
     assert f"{server.url} is set aside (500: oops)" in lines
     assert f"{server.url} is back" in lines
-    assert pool.trouble == ""
+    assert trouble(pool.endpoints) == ""
 
 
 def test_one_dead_endpoint_of_two_is_said_and_done_without(

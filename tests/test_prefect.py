@@ -319,11 +319,15 @@ def test_ctrl_c_leaves_the_run_and_a_killed_worker_s_build_is_resumed_by_another
     assert engine.twice() <= AT_ONCE
 
 
-def test_the_command_line_reports_to_a_server_that_is_set(
+def test_the_command_line_reports_to_a_server_that_is_set_and_reads_its_variables(
     prefect: Prefect, fake: FakeServer, tmp_path: Path
 ) -> None:
     words = ["run", "demo", "--out", str(tmp_path / "out"), "--scale", "0.1"]
-    words += ["--set", "engine.model=fake", "--set", f"engine.endpoints=[{fake.url}]"]
+    words += ["--set", "engine.model=fake", "--set", "engine.endpoints_from=prefect:servers"]
+    missing = prefect.shardmill(*words)
+    assert missing.returncode == 1
+    assert "there is no Prefect variable 'servers'" in missing.stdout
+    assert prefect("variable", "set", "servers", fake.url).returncode == 0
     result = prefect.shardmill(*words)
     assert result.returncode == 0, result.stdout
     (latest,) = prefect.api("artifacts/filter", {"sort": "CREATED_DESC", "limit": 1})

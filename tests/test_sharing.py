@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.test_sharing"])
 
 
-def share(recipe: Path, out: Path, url: str) -> None:
+def share(recipe: Path, out: Path, url: str, together: Barrier | None = None) -> None:
+    if together:
+        together.wait(60)
     plan = plan_build(str(recipe), out, ["engine.concurrency=4", f"engine.endpoints=[{url}]"])
     with lock(out, share=True), joined(plan) as plan:
         run_stages(plan, Notes())
@@ -33,7 +36,7 @@ def share(recipe: Path, out: Path, url: str) -> None:
 @pytest.fixture
 def servers() -> Iterator[list[FakeServer]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(FakeServer(delay=0.05)) for _ in range(2)]
+        yield [stack.enter_context(FakeServer(delay=0.2)) for _ in range(2)]
 
 
 def asked(servers: list[FakeServer]) -> Counter[str]:
@@ -51,7 +54,8 @@ def test_two_builds_make_each_part_once_and_the_bytes_of_one(
     servers: list[FakeServer], write_recipe: Write, tmp_path: Path
 ) -> None:
     recipe, out = write_recipe(servers[0].url), tmp_path / "out"
-    builders = [FORKS.Process(target=share, args=(recipe, out, one.url)) for one in servers]
+    both = FORKS.Barrier(2)
+    builders = [FORKS.Process(target=share, args=(recipe, out, one.url, both)) for one in servers]
     for builder in builders:
         builder.start()
     for builder in builders:
