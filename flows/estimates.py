@@ -19,10 +19,6 @@ SURE = 2.58
 """Standard errors on either side of a mean: 99 % of means lie within."""
 SPREAD = 0.1
 """Share by which a recipe's own figure may be off."""
-REPLY_BYTES = 13.0
-PROMPT_BYTES = 1.6
-"""Bytes on disk a token of replies and of prompts, from the record to the shards; measured, see
-DECISIONS.md."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,6 @@ class Total:
     gpus: int
     gpu_hours: float | None
     money: float | None
-    disk_bytes: int
 
 
 def estimate(plan: Plan) -> list[Estimate]:
@@ -275,7 +270,6 @@ def total(plan: Plan, estimates: list[Estimate], gpus: int) -> Total:
         gpus,
         hours,
         money if any(price.model_dump().values()) else None,
-        round(tokens * REPLY_BYTES + prompts * PROMPT_BYTES),
     )
 
 

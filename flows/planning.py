@@ -59,6 +59,7 @@ def plan(
         Print one JSON object.
     """
     from flows.datasets_needed import reachable
+    from flows.disk import disk
     from flows.estimates import estimate, output_tokens, total
     from flows.plan import plan_build
     from flows.reasons import stage_states
@@ -72,6 +73,7 @@ def plan(
     estimates = estimate(made)
     whole = total(made, estimates, _gpus(made)) if estimates else None
     outputs = output_tokens(made, estimates)
+    room = disk(made, estimates, outputs)
     truth = _truth(made)
     sets = reachable(made)
     if json_:
@@ -82,6 +84,7 @@ def plan(
             "sources": [asdict(one) for one in estimates],
             "total": asdict(whole) if whole else None,
             "outputs": outputs,
+            "disk": {**asdict(room), "most": room.most},
             "truth": truth,
             "datasets": sets,
         }
@@ -95,6 +98,7 @@ def plan(
     for name, tokens in outputs.items():
         size = "unknown: a corpus does not say what to expect" if tokens is None else f"{tokens:,}"
         screen.print(f"output {name}, training tokens: {size}", markup=False)
+    screen.print(room.line(), markup=False)
     for name, state in sets.items():
         screen.print(f"needs {name}: {state}", markup=False)
     if truth:
@@ -181,7 +185,6 @@ def _total_lines(whole: "Total") -> list[str]:
         )
     if whole.money is not None:
         lines.append(f"money: {whole.money:,.2f}")
-    lines.append(f"disk: about {whole.disk_bytes / 1e6:,.0f} MB")
     return lines
 
 
