@@ -17,6 +17,7 @@ from flows.diversity import warn_of_collapse
 from flows.estimates import estimate, store
 from flows.flow_runs import SETTINGS, documented, run_flow, run_name
 from flows.generation import Generation
+from flows.lookup import index_build
 from flows.outputs import leftovers, pack, shortfalls, tokenize
 from flows.page import write_page
 from flows.plan import Plan
@@ -60,6 +61,7 @@ def run_outputs(plan: Plan, progress: Progress, run: Runner = run_parts) -> Data
             progress.say(line)
     for folder in leftovers(plan):
         progress.say(f"{folder} is of an output that the recipe no longer names; it stays")
+    index_build(plan.out, plan.recipe.name)
     return write_report(plan)
 
 

@@ -118,6 +118,7 @@ def run(
 def _reuse(plan: "Plan") -> "DataFrame | None":
     """The funnel of a build with nothing to do; None where there is something, be it damage."""
     from data.errors import DamagedPart
+    from flows.lookup import index_build
     from flows.page import write_page
     from flows.report import write_report
     from flows.storing import store_build
@@ -126,6 +127,7 @@ def _reuse(plan: "Plan") -> "DataFrame | None":
         return None
     try:
         store_build(plan)
+        index_build(plan.out, plan.recipe.name)
         table = write_report(plan)
         write_page(plan.out)
         return table
