@@ -18,8 +18,9 @@ import pyarrow.ipc
 
 from data.errors import DamagedPart, OutputError, RecipeError
 from data.formats import to_arrow
-from data.parts import MANIFEST, write_file
+from data.parts import write_file
 from data.schema import show_id
+from flows.scanning import scan_parts
 from flows.stored import StoredBuild, StoredStage, read_builds
 
 LONGEST, SHORTEST = 16, 6
@@ -127,37 +128,21 @@ def _indexes(stage: StoredStage, stamp: str, table: str, column: str) -> Iterato
 
 
 def _ids(files: list[Path], column: str) -> pl.DataFrame:
-    """Rows by part and row, all files in one scan: one a file costs five times as much."""
+    """Rows by part and row."""
     if not files:
         return _NONE
-    scan = pl.scan_parquet if files[0].suffix == ".parquet" else pl.scan_ipc
-    try:
-        rows = scan(files, glob=False, include_file_paths="file")
-        found = rows.select("file", id=_KEYS[column]).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise _damaged(files) from error
-    runs = found["file"].rle().struct.unnest()
-    counts = runs["len"].to_numpy()
-    parts = runs["value"].str.extract(r"-(\d+)\.[a-z]+$").cast(pl.UInt32).to_numpy()
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    found = scan_parts(files, {"id": _KEYS[column]})
+    place = found["place"].to_numpy()
+    counts = np.bincount(place, minlength=len(files))
+    starts = np.cumsum(counts) - counts
+    numbers = np.array([int(file.stem.rpartition("-")[2]) for file in files], np.uint32)
     return pl.DataFrame(
         {
             "id": found["id"],
-            "part": np.repeat(parts, counts),
-            "row": (np.arange(len(found)) - starts).astype(np.uint32),
+            "part": numbers[place],
+            "row": (np.arange(len(found)) - starts[place]).astype(np.uint32),
         }
     ).filter(pl.col("id").is_not_null())
-
-
-def _damaged(files: list[Path]) -> DamagedPart:
-    for path in files:
-        try:
-            (pl.scan_parquet if path.suffix == ".parquet" else pl.scan_ipc)(
-                path, glob=False
-            ).collect()
-        except (pl.exceptions.PolarsError, OSError):
-            return DamagedPart(path)
-    return DamagedPart(files[0].parent / MANIFEST)
 
 
 def one_row(file: Path | None, id: int, column: str = "id") -> dict[str, object] | None:

@@ -163,6 +163,16 @@ def test_examples_are_ten_of_each_reason_and_show_their_verdict(plan: Plan) -> N
             assert len(example["text"]) <= 700
 
 
+def test_a_page_says_the_same_however_many_parts_are_read_at_once(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = facts.gather(Stored(plan.out))
+    assert len(Stored(plan.out).parts) > 3
+    for module in ("batches", "facts"):
+        monkeypatch.setattr(f"flows.page.{module}.AT_ONCE", 2)
+    assert facts.gather(Stored(plan.out)) == whole
+
+
 def test_the_largest_group_of_duplicates_is_shown_with_its_texts(plan: Plan, page: Page) -> None:
     texts = pl.read_parquet(plan.sources[0].samples.folder / "part-*.parquet")["text"]
     said = page.text("duplicates")
