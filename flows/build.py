@@ -37,13 +37,14 @@ def run_sources(plan: Plan, progress: Progress, run: Runner = run_parts) -> None
     """Everything up to samples, level by level."""
     recipe = plan.recipe
     for corpus in plan.read:
-        read_corpus(corpus, recipe.part_rows, run)
+        for line in read_corpus(corpus, recipe.part_rows, run):
+            progress.say(line)
     with Generation(plan, progress) as generation:
         for level in plan.levels:
             for source in level:
-                read_seeds(source, run)
+                said = read_seeds(source, run)
                 render_prompts(source, recipe.seed, recipe.part_rows, run)
-                for line in prompt_losses(source):
+                for line in (*said, *prompt_losses(source)):
                     progress.say(line)
             generation.complete(level)
             for source in level:

@@ -64,6 +64,11 @@ class Reading(Block):
         return self.model_copy(update={**gone, "file": self.sample})
 
     @property
+    def form(self) -> str | None:
+        """How the files are read, where not as their suffixes say."""
+        return None
+
+    @property
     def far(self) -> bool:
         """Whether reading needs a network, or its cache."""
         return self.hub is not None and not Path(self.hub).is_dir()

@@ -16,7 +16,7 @@ from data.errors import SourceError
 from data.hub import _explained, find_split, read_hub
 from data.outlines import COVERED, read_outline, walk
 from data.rows import cut, encode, pick
-from data.sources import find_files, identify, read_files
+from data.sources import find_files, identify, passed_over, read_files
 
 ROWS = [{"topic": "Ice", "level": "a"}, {"topic": 'Größe, "quoted"', "level": "b"}]
 FRAME = pl.DataFrame(ROWS)
@@ -67,6 +67,25 @@ def test_a_text_file_is_a_line_a_seed_and_a_folders_texts_are_documents(tmp_path
     assert len(folder) == 2
     assert len(list(read_files(str(tmp_path / "*.txt"), "lines"))) == 2
     assert find_files(str(tmp_path / "**" / "*.md"))[1] == [tmp_path / "sub" / "b.md"]
+
+
+def test_files_of_no_readable_kind_are_counted_by_suffix(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    assert passed_over(str(tmp_path)) == ""
+    for name in ("a.yaml", "b.PDF", "c.pdf.gz", "LICENSE", "Makefile", "README.md", ".x.pdf"):
+        (tmp_path / name).write_text("name: outline")
+    line = passed_over(str(tmp_path))
+    assert line.startswith(
+        f"{tmp_path}: 4 files are passed over (.pdf, .yaml, no suffix); readable"
+    )
+    assert len(list(read_files(str(tmp_path)))) == 1
+    assert "3 files are" in passed_over(str(tmp_path), "trees")
+    assert len(list(read_files(str(tmp_path), "trees"))) == 2
+    assert passed_over(str(tmp_path / "*.txt")) == passed_over(str(tmp_path / "a.txt")) == ""
+    with pytest.raises(SourceError, match=r"no readable kind: \.yaml"):
+        list(read_files(str(tmp_path / "a.yaml")))
+    with pytest.raises(SourceError, match="holds no file to read"):
+        find_files(str(tmp_path / "*.yaml"))
 
 
 def test_what_files_are_follows_from_their_content(tmp_path: Path) -> None:
