@@ -359,6 +359,8 @@ def test_offline_reads_samples_and_scale_shrinks_what_is_read(
     assert [len(samples(plan, name)) for name in ("texts", "more")] == [10, 40]
     assert any("texts has" in line and "200 that the mix asks" in line for line in notes.lines)
     assert not any("more has" in line for line in notes.lines)
+    card = (plan.targets[0].shards.folder / "README.md").read_text()
+    assert "| texts | a shipped sample of someone/far (the file sample.jsonl), not the set" in card
     with pytest.raises(RecipeError, match=r"read.yaml:3: the hub set someone/far has no sample"):
         load_recipe(str(read_only({"far": {"hub": "someone/far"}})), offline=True)
 

@@ -19,7 +19,7 @@ from aiohttp import web
 import prompts
 from data import ROOT
 from data.errors import DamagedPart, SourceError
-from flows.page import facts, write_page
+from flows.page import charts, facts, write_page
 from flows.page.render import visible
 from flows.page.stored import Stored
 from flows.plan import Plan
@@ -282,6 +282,14 @@ def test_the_command_makes_the_page_of_what_lies_in_a_folder(plan: Plan, tmp_pat
         write_page(out)
     with pytest.raises(SourceError, match="holds no recipe"):
         write_page(tmp_path)
+
+
+def test_axes_of_small_figures_have_decimals_and_those_of_large_ones_units() -> None:
+    for top, shown, wrong in ((1, ">0.5<", "m<"), (12_000, ">8k<", ">8000<")):
+        values = [{"from": 0, "to": 1, "rows": top}, {"from": 1, "to": 2, "rows": 0}]
+        picture = charts.bars(values, [("rows", "red")], "x", "y", "Rows.")
+        assert shown in picture
+        assert wrong not in picture
 
 
 def test_speed_over_time_is_kept_in_few_steps() -> None:

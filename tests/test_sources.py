@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow.ipc
 import pytest
 
 from data.errors import SourceError
-from data.hub import _explained, find_split, read_hub
+from data.hub import _explained, find_split, read_hub, read_hub_tables
 from data.outlines import COVERED, read_outline, walk
 from data.rows import cut, encode, pick
 from data.sources import find_files, identify, passed_over, read_files
@@ -280,3 +281,19 @@ def test_what_is_wrong_with_a_hub_set_is_one_line(
     with pytest.raises(SourceError, match=says) as caught:
         raise _explained(error, "org/set", offline)
     assert "\n" not in str(caught.value)
+
+
+def test_what_the_hubs_libraries_retry_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        for name in ("huggingface_hub.utils._http", "datasets.load"):
+            logging.getLogger(name).warning("Retrying in 1s")
+        raise ConnectionError("no route")
+
+    for name in ("huggingface_hub", "datasets"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.WARNING)
+    monkeypatch.setattr(datasets, "load_dataset", away)
+    with pytest.raises(SourceError, match="out of reach"):
+        list(read_hub_tables("org/set"))
+    assert capfd.readouterr().err == ""
