@@ -53,8 +53,7 @@ def passed_over(path: str, form: str | None = None) -> str:
     others = [] if paths == [Path(path)] else [p for p in paths if _suffix(p) not in _known(form)]
     if not others:
         return ""
-    suffixes = sorted({_suffix(file) or "no suffix" for file in others})
-    shown = ", ".join(suffixes[:8]) + (", ..." if len(suffixes) > 8 else "")
+    shown = ", ".join(sorted({_suffix(file) or "no suffix" for file in others})[:12])
     files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
     return f"{base}: {files} passed over ({shown}); readable are {', '.join(_known(form))}"
 
@@ -64,8 +63,7 @@ def _known(form: str | None) -> tuple[str, ...]:
 
 
 def _listed(path: str) -> tuple[Path, list[Path]]:
-    """The files that a path names, in order, whatever they are; none that is hidden or speaks of
-    its folder."""
+    """The files that a path names, in order; none that is hidden or speaks of its folder."""
     try:
         whole = Path(path)
         if whole.is_file():
