@@ -1,5 +1,7 @@
 """Conversations of corpora in one form: lists of role and content, by columns."""
 
+from typing import Any
+
 import polars as pl
 
 from data.errors import SourceError
@@ -43,10 +45,10 @@ def messages_of(turns: pl.Series, path: str) -> pl.Series:
             fix="turns have role and content, from and value, or is_human and message",
         )
     for name in (*named, *spoken):
-        if fields[name].is_nested():
+        if fields[name].is_nested() and not (name in spoken and _has_parts(fields[name])):
             raise SourceError(
                 f"the turns' {name!r} in {path!r} is no text ({fields[name]})",
-                fix="join its parts to one text first",
+                fix="a turn is a text, or a list of parts with type and text",
             )
     part = pl.element().struct.field
     roles = [part(name).cast(pl.String) for name in named]
@@ -56,10 +58,69 @@ def messages_of(turns: pl.Series, path: str) -> pl.Series:
         roles.append(speaker.otherwise(pl.lit(None, pl.String)))
     role = pl.coalesce(roles)
     role = role.str.to_lowercase().replace_strict(ROLES, default=role)
-    content = pl.coalesce([part(name).cast(pl.String) for name in spoken])
+    content = pl.coalesce([_content(part(name), fields[name]) for name in spoken])
     column = pl.col(turns.name)
     made = column.list.eval(pl.struct(role=role, content=content))
     return turns.to_frame().select(made).to_series().cast(MESSAGES)
+
+
+def _has_parts(kind: Any) -> bool:
+    inner = kind.inner if isinstance(kind, pl.List) else None
+    return isinstance(inner, pl.Struct) and {"type", "text"} <= {f.name for f in inner.fields}
+
+
+def _content(turn: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """A turn's text, or its parts of text joined by line breaks; null where one is of no text."""
+    if not kind.is_nested():
+        return turn.cast(pl.String)
+    part = pl.element().struct.field
+    other = turn.list.eval(part("type").ne_missing("text")).list.any()
+    return pl.when(~other).then(turn.list.eval(part("text")).list.join("\n"))
+
+
+def plain_turns(turns: Any) -> tuple[Any, str | None]:
+    """A conversation of JSON with the parts of its turns joined as `messages_of` joins them, and
+    what a row that falls for it should tell."""
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        return turns, None
+    detail = None
+    plain = []
+    for turn in turns:
+        joined = {}
+        for name in SPOKEN:
+            if isinstance(parts := turn.get(name), list):
+                joined[name], other = _joined(parts)
+                detail = detail or other
+        plain.append(turn | joined)
+    return plain, detail
+
+
+def _joined(parts: list[Any]) -> tuple[str | None, str | None]:
+    texts = []
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+        text = part.get("text") if isinstance(part, dict) else None
+        if kind != "text" or not isinstance(text, str):
+            return None, f"a turn has a part of type {kind!r}, which is no text"
+        texts.append(text)
+    return "\n".join(texts), None
+
+
+def described(found: Any) -> str:
+    """What stands in a row in place of a list of turns."""
+    if found is None:
+        return "null"
+    if isinstance(found, str):
+        return f"a text: {found[:60]!r}"
+    if isinstance(found, dict):
+        return f"an object of {', '.join(list(found)[:6])}"
+    if not isinstance(found, list):
+        return f"no list: {found!r}"
+    if not found:
+        return "an empty list"
+    if isinstance(found[0], str):
+        return f"a list of texts: {found[0][:60]!r}"
+    return f"a list that holds no turns: {str(found[0])[:60]}"
 
 
 def problem_of(messages: pl.Expr) -> pl.Expr:

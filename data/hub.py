@@ -1,5 +1,6 @@
 """Rows of a dataset of the hub, or of a local folder laid out as one, streamed."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,7 @@ def read_hub_tables(
 
     offline = switched_off()
     datasets.disable_progress_bars()
+    quiet()
     try:
         found: Any = datasets.load_dataset(
             name,
@@ -58,6 +60,12 @@ def read_hub_tables(
         raise SourceError(error.what, where=f"hub set {name}", fix=error.fix) from None
     except Exception as error:
         raise _explained(error, name, offline) from error
+
+
+def quiet() -> None:
+    """Of the hub's libraries, once imported: what they retry in vain is told by our one line."""
+    for name in ("datasets", "huggingface_hub", "httpx", "urllib3", "fsspec"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def switched_off() -> bool:

@@ -13,7 +13,7 @@ import polars as pl
 from data.conversations import MESSAGES, TURNS, messages_of, problem_of
 from data.errors import SourceError, nearest
 from data.notebooks import to_script
-from data.tables import AT, FIX, PROBLEM, Columns
+from data.tables import AT, FIX, FOUND, PROBLEM, Columns
 
 FIELD = re.compile(r"\{([^{}]+)\}")
 DESCRIBING = ("topic", "format", "audience", "seed_text", "prompt", "licence")
@@ -120,24 +120,27 @@ class Mapped:
         if "messages" in self.columns:
             path = self.columns["messages"]
             turns = messages_of(rows.select(turns=path)["turns"], path)
+            found = rows[FOUND]
         else:
             spoken = [self._turn(rows, role) for role in ("user", "assistant")]
             turns = rows.select(turns=pl.concat_list(spoken))["turns"]
-        frame = pl.DataFrame({"turns": turns})
+            found = pl.repeat(None, len(rows), dtype=pl.String, eager=True)
+        frame = pl.DataFrame({"turns": turns, DETAIL: found})
         if "system" in self.columns:
             system = rows.select(self._turn(rows, "system").alias("system"))["system"]
             first = pl.col("turns").list.first().struct.field("role")
             said = pl.col("system").struct.field("content").str.strip_chars().fill_null("") != ""
             whole = pl.concat_list(pl.concat_list("system"), "turns")
             wanted = said & first.ne_missing("system") & pl.col("turns").is_not_null()
-            frame = frame.with_columns(system).select(
+            frame = frame.with_columns(system).with_columns(
                 turns=pl.when(wanted).then(whole).otherwise("turns")
             )
+        problem = problem_of(pl.col("turns"))
         there = pl.col("turns").list.len().fill_null(0) > 0
         return frame.select(
             text=pl.when(~there).then(pl.lit("")),
             messages=pl.when(there).then("turns").cast(MESSAGES),
-            **{REASON: problem_of(pl.col("turns")), DETAIL: pl.lit(None, pl.String)},
+            **{REASON: problem, DETAIL: pl.when(problem.is_not_null()).then(DETAIL)},
         )
 
     def _turn(self, rows: pl.DataFrame, role: str) -> pl.Expr:

@@ -34,19 +34,49 @@ LARGE = 1 << 28
 csv.field_size_limit(1 << 30)
 
 
-def find_files(path: str) -> tuple[Path, list[Path]]:
+def find_files(path: str, form: str | None = None) -> tuple[Path, list[Path]]:
     """A file, all readable files below a folder, or the matches of a glob, in order, and the
     folder that they are named from. Raises SourceError where there are none."""
+    base, paths = _listed(path)
+    known = _known(form)
+    found = [file for file in paths if paths == [Path(path)] or _suffix(file) in known]
+    if not found:
+        fix = f"readable are {', '.join(known)}"
+        raise SourceError("holds no file to read", where=str(base), fix=fix)
+    return base, found
+
+
+def passed_over(path: str, form: str | None = None) -> str:
+    """One line on the files of a folder or a glob that are of no readable kind; empty where there
+    are none."""
+    base, paths = _listed(path)
+    others = [] if paths == [Path(path)] else [p for p in paths if _suffix(p) not in _known(form)]
+    if not others:
+        return ""
+    shown = ", ".join(sorted({_suffix(file) or "no suffix" for file in others})[:12])
+    files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
+    return f"{base}: {files} passed over ({shown}); readable are {', '.join(_known(form))}"
+
+
+def _known(form: str | None) -> tuple[str, ...]:
+    return (*READERS, *TREES) if form == "trees" else (*READERS,)
+
+
+def _listed(path: str) -> tuple[Path, list[Path]]:
+    """The files that a path names, in order; none that is hidden or speaks of its folder."""
     try:
         whole = Path(path)
         if whole.is_file():
             return whole.parent, [whole]
-        if whole.is_dir():
-            return whole, _readable(whole.rglob("*"), whole)
-        base, pattern = _split_glob(whole)
-        return base, _readable(base.glob(pattern), base)
+        base, pattern = (whole, "**/*") if whole.is_dir() else _split_glob(whole)
+        return base, sorted(file for file in base.glob(pattern) if _speaks(file, base))
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot be read ({error})", where=path[:200]) from error
+
+
+def _speaks(file: Path, base: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(base).parts)
+    return not hidden and file.stem.upper() not in ABOUT and file.is_file()
 
 
 def _split_glob(path: Path) -> tuple[Path, str]:
@@ -56,24 +86,9 @@ def _split_glob(path: Path) -> tuple[Path, str]:
     return Path(*parts[:wild]), str(Path(*parts[wild:]))
 
 
-def _readable(paths: Iterable[Path], base: Path) -> list[Path]:
-    found = sorted(
-        path
-        for path in paths
-        if path.is_file()
-        and _suffix(path) in (*READERS, *TREES)
-        and path.stem.upper() not in ABOUT
-        and not any(part.startswith(".") for part in path.relative_to(base).parts)
-    )
-    if not found:
-        known = ", ".join([*READERS, *TREES])
-        raise SourceError("holds no file to read", where=str(base), fix=f"readable are {known}")
-    return found
-
-
-def identify(path: str) -> str | list[list[str]]:
+def identify(path: str, form: str | None = None) -> str | list[list[str]]:
     """What the files are: a file's sha256, or each one's name and sha256."""
-    base, files = find_files(path)
+    base, files = find_files(path, form)
     if len(files) == 1:
         return _identity(files[0])
     return [[str(file.relative_to(base)), _identity(file)] for file in files]
@@ -90,7 +105,7 @@ def read_files(path: str, form: str | None = None) -> Iterator[Found]:
 
     Raises SourceError where a file cannot be read at all.
     """
-    base, _ = find_files(path)
+    base, _ = find_files(path, form)
     for name, first, found in read_batches(path, form):
         rows = unpack(found) if isinstance(found, pa.RecordBatch) else [found]
         for number, row in enumerate(rows, first):
@@ -106,7 +121,7 @@ def read_batches(
 ) -> Iterator[tuple[str, int, Row | SourceError | pa.RecordBatch]]:
     """What `read_files` gives, as a file's name and a row's number with the row, or of columnar
     files with a batch of rows from that number on."""
-    base, files = find_files(path)
+    base, files = find_files(path, form)
     alone = files == [Path(path)]
     for file in files:
         name = str(file.relative_to(base))

@@ -11,12 +11,14 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from data.conversations import TURNS, described, plain_turns
 from data.errors import SourceError
 from data.rows import Row, find, pick
 from data.sources import BATCH_ROWS, read_batches, unpack
 
-AT, PROBLEM, FIX = "_at", "_problem", "_fix"
-MARKS = {AT: pl.String, PROBLEM: pl.String, FIX: pl.String}
+AT, PROBLEM, FIX, FOUND = "_at", "_problem", "_fix", "_found"
+"""FOUND: what stands in a conversation's place, or in that of one of its turns."""
+MARKS = {AT: pl.String, PROBLEM: pl.String, FIX: pl.String, FOUND: pl.String}
 Read = tuple[str, Row | SourceError]
 
 
@@ -62,24 +64,33 @@ def read_hub_frames(tables: Iterable[pa.Table], columns: Columns) -> Iterator[pl
 def gather(rows: Iterable[Read], columns: Columns) -> pl.DataFrame:
     """A frame from rows by themselves."""
     paths = {path: path for path in columns.needed}
-    marks: list[tuple[str, str | None, str | None]] = []
+    marks: list[tuple[str, str | None, str | None, str | None]] = []
+    conversations = [path for path, kind in columns.needed.items() if kind == TURNS]
     picked: list[Row] = []
     for at, found in rows:
         try:
             if isinstance(found, SourceError):
                 raise found
-            picked.append(
-                pick(found, paths) | {path: find(found, path) for path in columns.compared}
-            )
-            marks.append((at, None, None))
+            row = pick(found, paths) | {path: find(found, path) for path in columns.compared}
+            told = None
+            for path in conversations:
+                row[path], told = plain_turns(row[path])
+                if not _is_turns(row[path]):
+                    told = f"{path} is {described(row[path])}"
+            picked.append(row)
+            marks.append((at, None, None, told))
         except SourceError as error:
             picked.append({})
-            marks.append((at, error.what, error.fix))
+            marks.append((at, error.what, error.fix, None))
     whole = {
         path: _series([row.get(path) for row in picked], columns.needed.get(path))
         for path in (*columns.needed, *columns.compared)
     }
     return pl.DataFrame(marks, schema=MARKS, orient="row").with_columns(**whole)
+
+
+def _is_turns(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _series(values: list[Any], kind: Any) -> pl.Series:
@@ -128,7 +139,7 @@ def _framed(batch: pa.RecordBatch, ats: pl.Series, columns: Columns) -> pl.DataF
         path: reached if (reached := reach(frame.schema, path)) is not None else pl.lit(None)
         for path in columns.compared
     }
-    marks = {PROBLEM: pl.lit(None, pl.String), FIX: pl.lit(None, pl.String)}
+    marks = dict.fromkeys((PROBLEM, FIX, FOUND), pl.lit(None, pl.String))
     return frame.select(pl.lit(ats).alias(AT), **marks, **found)
 
 

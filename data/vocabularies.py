@@ -15,6 +15,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from data.errors import RecipeError
+from data.hub import quiet
 
 PACKAGED = {
     "gpt2": "the GPT-2 vocabulary, 50,257 ids",
@@ -97,6 +98,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
+    quiet()
     away = ""
     try:  # one try of a few seconds: a download asks six times before it gives up
         get_hf_file_metadata(hf_hub_url(name, "tokenizer.json"), timeout=HUB_SECONDS)

@@ -10,6 +10,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data.errors import SourceError
+from data.hub import quiet
 from filters.references import expand, read_rows
 
 
@@ -102,6 +103,7 @@ class Benchmark(BaseModel):
 def _download(benchmark: Benchmark) -> pl.DataFrame:
     import datasets  # noqa: PLC0415 - seconds to import, and rarely needed
 
+    quiet()
     try:
         found = datasets.load_dataset(
             benchmark.hub, benchmark.config, split=benchmark.split or "test"

@@ -17,6 +17,7 @@ from flows.diversity import warn_of_collapse
 from flows.estimates import estimate, store
 from flows.flow_runs import SETTINGS, documented, run_flow, run_name
 from flows.generation import Generation
+from flows.lookup import index_build
 from flows.outputs import leftovers, pack, shortfalls, tokenize
 from flows.page import write_page
 from flows.plan import Plan
@@ -40,9 +41,9 @@ def run_sources(plan: Plan, progress: Progress, run: Runner = run_parts) -> None
     with Generation(plan, progress) as generation:
         for level in plan.levels:
             for source in level:
-                read_seeds(source, run)
+                said = read_seeds(source, run)
                 render_prompts(source, recipe.seed, recipe.part_rows, run)
-                for line in prompt_losses(source):
+                for line in (*said, *prompt_losses(source)):
                     progress.say(line)
             generation.complete(level)
             for source in level:
@@ -55,7 +56,8 @@ def read_corpora(plan: Plan, say: Callable[[str], None], run: Runner) -> None:
     """Each corpus is one stream, so that one build reads it where several share the work."""
 
     def read(number: int) -> None:
-        read_corpus(plan.read[number], plan.recipe.part_rows, run)
+        for line in read_corpus(plan.read[number], plan.recipe.part_rows, run):
+            say(line)
 
     corpora = Missing(range(len(plan.read)), lambda number: plan.read[number].samples.done)
     divided(plan, say, run_parts)("corpora", read, corpora)
@@ -70,6 +72,7 @@ def run_outputs(plan: Plan, progress: Progress, run: Runner = run_parts) -> Data
             progress.say(line)
     for folder in leftovers(plan):
         progress.say(f"{folder} is of an output that the recipe no longer names; it stays")
+    index_build(plan.out, plan.recipe.name)
     return write_report(plan)
 
 

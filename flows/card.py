@@ -90,6 +90,8 @@ def _origins(plan: Plan, target: Target) -> str:
                 read.revision,
             ]
             place = read.hub or f"the file {Path(read.file or '').name}"
+            if read.stands_for:
+                place = f"a shipped sample of {read.stands_for} ({place}), not the set itself"
             shown = ", ".join(part for part in about if part)
             lines.append([source.name, place, shown, read.licence])
     if not lines:

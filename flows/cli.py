@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import cyclopts
 from cyclopts import Parameter
-from rich.console import Console
 
 from data.errors import Interrupted, RecipeError, ShardmillError, nearest
 from flows.calling import api_url, run_flow
+from flows.console import make_console
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -29,9 +29,7 @@ app = cyclopts.App(
     suppress_keyboard_interrupt=False,
     version=lambda: importlib.metadata.version("shardmill"),
 )
-screen = Console(emoji=False, highlight=False, soft_wrap=True)
-if not screen.is_terminal:
-    screen.width = 160  # tables in a log or a pipe are not to be squeezed
+screen = make_console()
 
 QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -124,6 +122,7 @@ def run(
 def _reuse(plan: "Plan") -> "DataFrame | None":
     """The funnel of a build with nothing to do; None where there is something, be it damage."""
     from data.errors import DamagedPart
+    from flows.lookup import index_build
     from flows.page import write_page
     from flows.report import write_report
     from flows.storing import store_build
@@ -132,6 +131,7 @@ def _reuse(plan: "Plan") -> "DataFrame | None":
         return None
     try:
         store_build(plan)
+        index_build(plan.out, plan.recipe.name)
         table = write_report(plan)
         write_page(plan.out)
         return table
@@ -238,7 +238,7 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _guarded(command: Callable[[], object]) -> int:
-    errors = Console(emoji=False, stderr=True, highlight=False, soft_wrap=True)
+    errors = make_console(stderr=True)
     try:
         command()
     except cyclopts.CycloptsError as error:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from data.errors import OutputError, RecipeError
 from data.leases import lock
 from data.parts import MANIFEST, output_error, read_manifest
+from flows.console import make_console
 from flows.stored import find_out, read_builds
 
-screen = Console(emoji=False, highlight=False, soft_wrap=True)
+screen = make_console()
 More = Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False)]
 
 

@@ -5,16 +5,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from data.errors import RecipeError
 from flows.comparison import compare
+from flows.console import make_console
 from flows.showing import diff as changes
 from flows.showing import one_line
 from flows.stored import StoredBuild, find_out, read_builds
 
-screen = Console(emoji=False, highlight=False, soft_wrap=True)
+screen = make_console()
 
 
 def diff(

@@ -21,6 +21,7 @@ from data.tables import AT, FIX, PROBLEM, read_file_tables, read_hub_frames
 from data.tokenization import load_tokenizer
 from filters.texts import body
 from flows.plan import ReadSource
+from flows.reading_notes import Absent, files_passed_over
 from flows.stages import Missing, Runner, run_parts
 
 GROUP_PARTS = 16
@@ -32,22 +33,24 @@ END = b"rows_read"
 TABLES = ("part", "verdicts")
 
 
-def read_corpus(source: ReadSource, part_rows: int, run: Runner = run_parts) -> None:
-    """Rows as samples, and verdicts on those that are none.
+def read_corpus(source: ReadSource, part_rows: int, run: Runner = run_parts) -> list[str]:
+    """Rows as samples, and verdicts on those that are none. Gives what a user should hear of it:
+    files that are passed over, and paths of `where` and `where_not` that no row has.
 
     Raises SourceError for a corpus that cannot be read or holds no row, and for a row that
     cannot be read where the recipe says to stop there.
     """
     stage = source.samples
     if stage.done:
-        return
+        return []
     stage.begin()
 
     def there(index: int) -> bool:
         return all(stage.has(index, table) for table in TABLES)
 
     last, start = _finished(source)
-    for group in _groups(source, part_rows, last, start):
+    absent = Absent(source.name, source.settings.wheres)
+    for group in _groups(source, part_rows, last, start, absent):
         last = max(group) + 1
 
         def work(index: int, group: dict[int, pl.DataFrame] = group) -> None:
@@ -57,12 +60,14 @@ def read_corpus(source: ReadSource, part_rows: int, run: Runner = run_parts) -> 
     if not last:
         settings = source.settings
         wanted = "no row that where asks for" if settings.wheres else "no rows"
-        raise SourceError(f"holds {wanted}", where=settings.shown, fix="see corpora in the recipe")
+        fix = "; ".join(absent.lines()) or "see corpora in the recipe"
+        raise SourceError(f"holds {wanted}", where=settings.shown, fix=fix)
     for table in TABLES:  # of a longer stream that was cut off
         for path in stage.folder.glob(f"{table}-*.parquet"):
             if int(path.stem.rpartition("-")[2]) >= last:
                 path.unlink()
     stage.finish()
+    return [*files_passed_over(source.name, source.settings), *absent.lines()]
 
 
 def _finished(source: ReadSource) -> tuple[int, int]:
@@ -76,13 +81,13 @@ def _finished(source: ReadSource) -> tuple[int, int]:
 
 
 def _groups(
-    source: ReadSource, part_rows: int, there: int, start: int
+    source: ReadSource, part_rows: int, there: int, start: int, absent: Absent
 ) -> Iterator[dict[int, pl.DataFrame]]:
     """Parts of `part_rows` samples behind the first `there`, many at a time."""
     group: dict[int, pl.DataFrame] = {}
     waiting: list[pl.DataFrame] = []
     index, rows, size = there, 0, 0
-    for frame in _samples(source, there * part_rows, start):
+    for frame in _samples(source, there * part_rows, start, absent):
         waiting.append(frame)
         rows += len(frame)
         while rows >= part_rows:
@@ -100,12 +105,14 @@ def _groups(
         yield group
 
 
-def _samples(source: ReadSource, taken: int, start: int) -> Iterator[pl.DataFrame]:
+def _samples(source: ReadSource, taken: int, start: int, absent: Absent) -> Iterator[pl.DataFrame]:
     """What the rows behind the first `start` become, until `limit` is reached."""
     settings, mapped = source.settings, source.settings.mapped
     seen = 0
     for read in _frames(source):
         first, seen = seen, seen + len(read)
+        there = [path for path in absent.paths if read[path].null_count() < len(read)]
+        absent.saw(len(read), there)
         if seen <= start:
             continue
         frame = read.with_columns(pl.int_range(first + 1, seen + 1).alias(NUMBER))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from data.errors import SourceError
 from data.mapping import DEFAULTS, Mapped, Scalar
@@ -35,6 +35,7 @@ class Reading(Block):
     """A row that cannot be read or lacks a column stops the build, or is counted."""
     sample: str | None = None
     """A small file of such rows, which is read in place of all with --offline."""
+    _stands_for: str | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _hub_only(self) -> Self:
@@ -61,7 +62,19 @@ class Reading(Block):
         if self.sample is None:
             return self
         gone = {"hub": None, **dict.fromkeys(("name", "data_dir", "revision")), "split": "train"}
-        return self.model_copy(update={**gone, "file": self.sample})
+        sampled = self.model_copy(update={**gone, "file": self.sample})
+        sampled._stands_for = self.hub or self.file
+        return sampled
+
+    @property
+    def stands_for(self) -> str | None:
+        """Of a shipped sample: the set in whose place it is read."""
+        return self._stands_for
+
+    @property
+    def form(self) -> str | None:
+        """How the files are read, where not as their suffixes say."""
+        return None
 
     @property
     def far(self) -> bool:

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from data.hub import switched_off
+from data.hub import quiet, switched_off
 from filters.decontaminate import Decontaminate
 from flows.corpus_recipe import Reading
 from flows.plan import Plan
@@ -37,6 +37,7 @@ def _ask(name: str) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+    quiet()
     try:
         found = HfApi().dataset_info(name, timeout=PATIENCE)
     except GatedRepoError:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from data import ROOT
 from data.errors import ShardmillError
+from flows.console import make_console
 
-screen = Console(emoji=False, highlight=False, soft_wrap=True)
+screen = make_console()
 PATIENCE = 3.0
 """Seconds for one answer over the network."""
 SPACE = 5e9

@@ -5,16 +5,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from flows.console import make_console
 from flows.lookup import id_ranges
 from flows.placing import find_token, is_address
 from flows.showing import diff, one_line, visible
 from flows.stored import find_out
 from flows.story import Story, find_story
 
-screen = Console(emoji=False, highlight=False, soft_wrap=True)
+screen = make_console()
 SHOWN = 10
 STYLES = {"rejected": "bold red", "changed": "yellow", "kept": "green"}
 

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from data.errors import RecipeError
 from data.export import export_shards, load_exporter
+from flows.console import make_console
 from flows.inspection import find_outputs
 
-screen = Console(emoji=False, highlight=False, soft_wrap=True)
+screen = make_console()
 
 
 def export(path: Path, /, *, to: str, out: Path | None = None) -> None:

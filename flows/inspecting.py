@@ -7,18 +7,19 @@ from typing import Annotated, Any
 
 import polars as pl
 from cyclopts import Parameter
-from rich.console import Console
 from rich.text import Text
 
 from data.errors import RecipeError
 from data.parts import read_manifest
 from data.tokenization import Tokenizer
 from flows import frames, inspection
+from flows.console import make_console
 from flows.inspection import Ask
 from flows.showing import ends, visible
 from flows.stored import StoredBuild, find_out, read_builds
 
-screen = Console(emoji=False, highlight=False, soft_wrap=True)
+screen = make_console()
+Where = Annotated[str | None, Parameter(name=("--where", "--filter"))]
 Reason = Annotated[list[str] | None, Parameter(consume_multiple=(0, 1), negative=())]
 
 
@@ -26,7 +27,7 @@ def inspect(
     path: Path,
     /,
     *,
-    where: str | None = None,
+    where: Where = None,
     sample: int | None = None,
     rejected: Reason = None,
     rows: int = 2,
@@ -114,6 +115,12 @@ def _look(path: Path, ask: Ask, selects: bool, rejected: list[str] | None) -> di
         frame = frames.build_frame(build)
         about = {"what": "samples", "recipe": build.name, "state": _build_state(build)}
     else:
+        if rejected is not None and (path / "stages").is_dir():
+            raise RecipeError(
+                "is of an older build, which does not tell what its stages are",
+                where=str(path),
+                fix="run its recipe again, nothing is made twice; or give one stage of it",
+            )
         if rejected is not None:
             frames.only_rejected(pl.LazyFrame(), reason, path)
         return {"found": [*_overview(path), *_shards(path, ask)]}

@@ -1,12 +1,14 @@
 """Where a sample's row lies: from its id to part and row, without reading the parts.
 
 Ids are hashes, so parts' statistics tell nothing of them. The sorted ids of a finished stage,
-with part and row, are kept beside it in `ids-of-TABLE.ipc`, made at the first question: 16 bytes
-a row, mapped, not read. A stage under way is searched by polars.
+with part and row, are kept beside it in `ids-of-TABLE-N.ipc`, one file for every SPAN parts: 16
+bytes a row, mapped, not read. A build makes them at its end; a question makes those that are
+missing or of another manifest. A stage under way is searched by polars.
 """
 
 import contextlib
 import string
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,14 @@ import pyarrow.ipc
 
 from data.errors import DamagedPart, OutputError, RecipeError
 from data.formats import to_arrow
-from data.parts import MANIFEST, write_file
+from data.parts import write_file
 from data.schema import show_id
-from flows.stored import StoredStage
+from flows.scanning import scan_parts
+from flows.stored import StoredBuild, StoredStage, read_builds
 
 LONGEST, SHORTEST = 16, 6
+SPAN = 1024
+"""Parts whose ids are sorted at once, and so held in memory."""
 _STAMP = b"manifest"
 _KEYS = {
     "id": pl.col("id"),
@@ -30,6 +35,7 @@ _KEYS = {
     .str.to_integer(base=16, dtype=pl.UInt64, strict=False),
 }
 """What rows are found by; `kept`: the sample that stays of the group that a verdict speaks of."""
+_NONE = pl.DataFrame(schema={"id": pl.UInt64, "part": pl.UInt32, "row": pl.UInt32})
 Range = tuple[int, int]
 
 
@@ -61,57 +67,82 @@ def find(
         rows = _ids(stage.files(table), column)
         within = [pl.col("id").is_between(_u64(first), _u64(last)) for first, last in ranges]
         return rows.filter(pl.any_horizontal(within))
-    entries = _index(stage, manifest["manifest"], table, column)
-    ids = entries["id"].to_numpy()
     pieces = []
-    for first, last in ranges:
-        start = int(np.searchsorted(ids, np.uint64(first)))
-        stop = int(np.searchsorted(ids, np.uint64(last), "right"))
-        pieces.append(entries.slice(start, stop - start))
-    return pl.concat(pieces).unique(maintain_order=True)
+    for entries in _indexes(stage, manifest["manifest"], table, column):
+        ids = entries["id"].to_numpy()
+        for first, last in ranges:
+            start = int(np.searchsorted(ids, np.uint64(first)))
+            stop = int(np.searchsorted(ids, np.uint64(last), "right"))
+            pieces.append(entries.slice(start, stop - start))
+    return pl.concat([_NONE, *pieces]).unique(maintain_order=True)
+
+
+def index_build(out: Path, name: str) -> None:
+    """Make the indexes that questions about a recipe's build will ask; what is there stays.
+    Raises DamagedPart."""
+    for build in read_builds(out):
+        for stage, table, column in _asked(build) if build.name == name else ():
+            manifest = stage.manifest
+            if manifest is not None:
+                for _ in _indexes(stage, manifest["manifest"], table, column):
+                    pass
+
+
+def _asked(build: StoredBuild) -> Iterator[tuple[StoredStage, str, str]]:
+    for source in build.facts["sources"]:
+        seeds, prompts, samples = (build.of(source, r) for r in ("seeds", "prompts", "samples"))
+        if samples:
+            yield samples, "part", "id"
+        if prompts:
+            yield prompts, "digests", "id"
+        if seeds and seeds.settings.get("from") is None:
+            yield seeds, "part", "id"
+        elif samples and seeds:
+            yield samples, "part", "seed_id"
+    for step in build.facts["steps"]:
+        stage = build.stage(step["stage"])
+        if step["compares"] and not stage.files("pairs"):
+            yield stage, "part", "kept"
 
 
 def _u64(value: int) -> pl.Expr:
     return pl.lit(value, pl.UInt64)
 
 
-def _index(stage: StoredStage, stamp: str, table: str, column: str) -> pl.DataFrame:
-    """The index on disk where it is of this very manifest, or a new one, kept if that can be."""
-    path = stage.path / f"{column}s-of-{table}.ipc"
-    with contextlib.suppress(OSError, pa.ArrowException), pa.memory_map(str(path)) as file:
-        found = pa.ipc.open_file(file).read_all()
-        if (found.schema.metadata or {}).get(_STAMP) == stamp.encode():
-            return pl.DataFrame(found)
-    entries = _ids(stage.files(table), column).sort("id", "part", "row")
-    made = entries.to_arrow().replace_schema_metadata({_STAMP: stamp.encode()})
-    with contextlib.suppress(OutputError):  # only the next question would be quicker
-        write_file(path, to_arrow(made, max(1, made.num_rows)))
-    return entries
+def _indexes(stage: StoredStage, stamp: str, table: str, column: str) -> Iterator[pl.DataFrame]:
+    """The index of each SPAN of parts, as it rests where it is of this very manifest, or a new
+    one, kept if that can be."""
+    files, mark = stage.files(table), f"{stamp} {SPAN}".encode()
+    for number, first in enumerate(range(0, len(files), SPAN)):
+        path = stage.path / f"{column}s-of-{table}-{number}.ipc"
+        with contextlib.suppress(OSError, pa.ArrowException), pa.memory_map(str(path)) as file:
+            found = pa.ipc.open_file(file).read_all()
+            if (found.schema.metadata or {}).get(_STAMP) == mark:
+                yield pl.DataFrame(found)
+                continue
+        entries = _ids(files[first : first + SPAN], column).sort("id", maintain_order=True)
+        made = entries.to_arrow().replace_schema_metadata({_STAMP: mark})
+        with contextlib.suppress(OutputError):  # only the next question would be quicker
+            write_file(path, to_arrow(made, max(1, made.num_rows)))
+        yield entries
 
 
 def _ids(files: list[Path], column: str) -> pl.DataFrame:
-    empty = pl.DataFrame(schema={"id": pl.UInt64, "part": pl.UInt32, "row": pl.UInt32})
-    wanted = [
-        pl.scan_parquet(path, glob=False).select(
-            id=_KEYS[column],
-            part=pl.lit(int(path.stem.rpartition("-")[2]), pl.UInt32),
-            row=pl.int_range(pl.len(), dtype=pl.UInt32),
-        )
-        for path in files
-    ]
-    try:
-        return pl.concat([empty, *pl.collect_all(wanted)]).filter(pl.col("id").is_not_null())
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise _damaged(files) from error
-
-
-def _damaged(files: list[Path]) -> DamagedPart:
-    for path in files:
-        try:
-            pl.read_parquet(path, glob=False)
-        except (pl.exceptions.PolarsError, OSError):
-            return DamagedPart(path)
-    return DamagedPart(files[0].parent / MANIFEST)
+    """Rows by part and row."""
+    if not files:
+        return _NONE
+    found = scan_parts(files, {"id": _KEYS[column]})
+    place = found["place"].to_numpy()
+    counts = np.bincount(place, minlength=len(files))
+    starts = np.cumsum(counts) - counts
+    numbers = np.array([int(file.stem.rpartition("-")[2]) for file in files], np.uint32)
+    return pl.DataFrame(
+        {
+            "id": found["id"],
+            "part": numbers[place],
+            "row": (np.arange(len(found)) - starts[place]).astype(np.uint32),
+        }
+    ).filter(pl.col("id").is_not_null())
 
 
 def one_row(file: Path | None, id: int, column: str = "id") -> dict[str, object] | None:

@@ -1,5 +1,6 @@
 """Where a sample lies in an output: its tokens, and each packed row that holds some of them."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 
+from data.decoding import decode
 from data.errors import DamagedPart, RecipeError
 from data.parts import read_manifest
 from data.schema import show_id
@@ -116,22 +118,31 @@ def find_token(out: Path, address: str) -> tuple[int, dict[str, Any]]:
         "offset": at,
         "in_document": packed["doc_offsets"][fragment] + at - start,
         "trained": spans is None or any(a <= at < b for a, b in pairs),
-        **_decoded(manifest, packed["input_ids"], start, at, stop),
+        **_decoded(shard, manifest, packed["input_ids"], start, at, stop),
     }
 
 
 def _decoded(
-    manifest: dict[str, Any], ids: list[int], start: int, at: int, stop: int
+    shard: Path, manifest: dict[str, Any], ids: list[int], start: int, at: int, stop: int
 ) -> dict[str, str]:
+    pieces = {
+        "before": ids[max(start, at - AROUND) : at],
+        "token": [ids[at]],
+        "after": ids[at + 1 : min(stop, at + 1 + AROUND)],
+    }
+    return dict(
+        zip(pieces, decode(_tokenizer(shard, manifest), list(pieces.values())), strict=True)
+    )
+
+
+def _tokenizer(shard: Path, manifest: dict[str, Any]) -> bytes:
+    """The tokenizer.json that a finished build keeps beside the shards."""
+    with contextlib.suppress(OSError):
+        return shard.with_name("tokenizer.json").read_bytes()
     from data.tokenization import load_tokenizer  # noqa: PLC0415 - half a second, for this alone
 
     about = manifest["tokenizer"]
-    decode = load_tokenizer(about["name"], tuple(about.get("added", ()))).decode
-    return {
-        "before": decode(ids[max(start, at - AROUND) : at]),
-        "token": decode([ids[at]]),
-        "after": decode(ids[at + 1 : min(stop, at + 1 + AROUND)]),
-    }
+    return load_tokenizer(about["name"], tuple(about.get("added", ()))).json().encode()
 
 
 def _shard(out: Path, name: str) -> Path:

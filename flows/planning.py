@@ -6,20 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from data.errors import RecipeError
+from flows.console import make_console
 
 if TYPE_CHECKING:
     from flows.estimates import Estimate, Total
     from flows.plan import Plan
     from flows.reasons import StageState
 
-screen = Console(emoji=False, highlight=False, soft_wrap=True)
-if not screen.is_terminal:
-    screen.width = 160
+screen = make_console()
 Set = Annotated[tuple[str, ...], Parameter(name="--set", negative=(), consume_multiple=False)]
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.rule import Rule
 
 from data import ROOT
 from data.errors import RecipeError, SourceError
+from flows.console import make_console
 
 if TYPE_CHECKING:
     from flows.plan import Plan, Source
     from flows.recipe import Recipe
 
-screen = Console(emoji=False, highlight=False, soft_wrap=True)
+screen = make_console()
 SOURCE = "preview"
 SHIPPED = "data/seeds"
 Knob = Annotated[tuple[str, ...], Parameter(name="--knob", negative=(), consume_multiple=False)]

@@ -3,7 +3,6 @@
 Generation is shown by flows/generation_view.py; every other stage by its parts.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.live import Live as Screen
 from rich.text import Text
 
+from flows.console import make_console
 from flows.generation_view import GenerationView, Live, Share, Shares, clock
 from flows.stages import Runner, Work
 
@@ -77,9 +77,7 @@ class Progress:
         log: Callable[[str], None] | None = None,
     ) -> None:
         """`log` takes the lines in place of the console."""
-        self.console = console or Console(
-            emoji=False, file=sys.stderr, highlight=False, soft_wrap=True
-        )
+        self.console = console or make_console(stderr=True)
         self._sink, self._log = sink, log
         self._screen: Screen | None = None
         self._view: GenerationView | None = None

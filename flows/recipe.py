@@ -51,6 +51,10 @@ class Seeds(Reading):
         return {"text": self.first} if isinstance(self.first, int) else self.first or {}
 
     @property
+    def form(self) -> str | None:
+        return {"outline": "trees", "rows": None}.get(self.as_ or "rows", self.as_)
+
+    @property
     def shown(self) -> str:
         return self.file or (f"hub set {self.hub}" if self.hub else f"samples of {self.from_}")
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
+from flows.console import make_console
 from flows.page import write_page
 
-screen = Console(emoji=False, highlight=False, soft_wrap=True)
+screen = make_console()
 
 
 def report(

@@ -53,7 +53,13 @@ FEEDING = 8
 """Samples that stay of a source which others are seeded from: of one or two, none may be kept."""
 
 
+SAMPLED = 100_000
+"""Samples at most of a build whose seeds are read from shipped samples of some 40 rows."""
+
+
 def scaled_recipe(recipe: Recipe, scale: float, *, offline: bool) -> Recipe:
+    """Raises RecipeError for a scale that is none, and, `offline`, for one that would draw
+    millions of prompts from a handful of seeds."""
     if not 0 < scale <= HUGE:
         raise RecipeError(f"--scale {scale} is not above 0 and finite")
     feeding = {source.seeds.from_ for source in recipe.generate.values()}
@@ -67,5 +73,17 @@ def scaled_recipe(recipe: Recipe, scale: float, *, offline: bool) -> Recipe:
         name: scale_output(output, scale, offline=offline)
         for name, output in recipe.outputs.items()
     }
+    asked = sum(source.samples for source in generate.values() if source.seeds.sample is not None)
+    if offline and asked > SAMPLED:
+        raise RecipeError(
+            f"asks for {asked:,} samples of the few seeds that --offline reads",
+            where=recipe.name,
+            fix=f"add --scale {_plain(scale * 100 / asked)} for about a hundred",
+        )
     changed = {"generate": generate, "corpora": corpora, "outputs": outputs}
     return recipe.model_copy(update=changed)
+
+
+def _plain(scale: float) -> str:
+    """One digit, without an exponent."""
+    return f"{float(f'{scale:.0e}'):.12f}".rstrip("0")

@@ -14,10 +14,11 @@ from data.errors import SourceError
 from data.hub import read_hub
 from data.outlines import read_outline, walk
 from data.parts import PART
-from data.rows import Row, cut, encode, matches, pick, read_json
+from data.rows import Row, cut, encode, find, matches, pick, read_json
 from data.sources import Found, find_files, read_files
 from flows.corpora import corpus_rows
 from flows.plan import Source
+from flows.reading_notes import Absent, files_passed_over
 from flows.recipe import Seeds
 from flows.stages import Missing, Runner, run_parts
 
@@ -27,11 +28,13 @@ PART_BYTES = 1 << 26
 SHOWN = 100
 
 
-def read_seeds(source: Source, run: Runner = run_parts) -> None:
-    """The source's rows with their ids, in parts that later steps map into memory."""
+def read_seeds(source: Source, run: Runner = run_parts) -> list[str]:
+    """The source's rows with their ids, in parts that later steps map into memory. Gives what a
+    user should hear of it, as `read_corpus` does."""
     stage, settings = source.seeds, source.settings.seeds
     if stage.done:
-        return
+        return []
+    absent = Absent(source.name, settings.wheres)
 
     def work(index: int) -> None:
         for path in stage.folder.iterdir():
@@ -41,7 +44,7 @@ def read_seeds(source: Source, run: Runner = run_parts) -> None:
         fields: list[str] = []
         skipped: list[dict[str, str]] = []
         parts = size = 0
-        for at, row in _rows(source):
+        for at, row in _rows(source, absent):
             if isinstance(row, SourceError):
                 if settings.bad_rows == "stop":
                     raise row
@@ -61,6 +64,7 @@ def read_seeds(source: Source, run: Runner = run_parts) -> None:
 
     stage.begin()
     run(stage.name, work, Missing([0], lambda _: stage.done))
+    return [*files_passed_over(source.name, settings), *absent.lines()]
 
 
 def _table(ats: list[str], fields: list[str]) -> pa.Table:
@@ -68,10 +72,10 @@ def _table(ats: list[str], fields: list[str]) -> pa.Table:
     return pa.table({"id": ids, "at": ats, "fields": fields}, schema=schema.SEEDS)
 
 
-def _rows(source: Source) -> Iterator[tuple[str, str | SourceError]]:
+def _rows(source: Source, absent: Absent) -> Iterator[tuple[str, str | SourceError]]:
     """Each seed as JSON, or what is wrong with its row."""
     settings = source.settings.seeds
-    for at, found in _shaped(source):
+    for at, found in _shaped(source, absent):
         try:
             if isinstance(found, SourceError):
                 raise found
@@ -85,7 +89,7 @@ def _rows(source: Source) -> Iterator[tuple[str, str | SourceError]]:
             yield at, SourceError(error.what, where=where, fix=error.fix)
 
 
-def _shaped(source: Source) -> Iterator[Found]:
+def _shaped(source: Source, absent: Absent) -> Iterator[Found]:
     """The rows as they are, or the units of the outlines that they hold."""
     outline = source.settings.seeds.as_ == "outline"
     settings, taken = source.settings.seeds, 0
@@ -93,8 +97,10 @@ def _shaped(source: Source) -> Iterator[Found]:
     for at, row in _raw(source):
         if taken == settings.limit:
             return
-        if not isinstance(row, SourceError) and not matches(row, **wheres):
-            continue
+        if not isinstance(row, SourceError):
+            absent.saw(1, [path for path in absent.paths if find(row, path) is not None])
+            if not matches(row, **wheres):
+                continue
         taken += 1
         if isinstance(row, SourceError) or not outline:
             yield at, row
@@ -113,8 +119,7 @@ def _shaped(source: Source) -> Iterator[Found]:
 def _raw(source: Source) -> Iterator[Found]:
     settings = source.settings.seeds
     if settings.file is not None:
-        form = "trees" if settings.as_ == "outline" else settings.as_
-        yield from read_files(settings.file, None if form == "rows" else form)
+        yield from read_files(settings.file, settings.form)
     elif settings.hub is not None:
         place = (settings.name, settings.split, settings.revision, settings.data_dir)
         found = read_hub(settings.hub, *place)
@@ -145,7 +150,7 @@ def _kept(source: Source) -> Iterator[Found]:
 def _place(settings: Seeds, at: str) -> str:
     """Where a row stands, as a user looks for it."""
     if settings.file is not None:
-        return str(find_files(settings.file)[0] / at)
+        return str(find_files(settings.file, settings.form)[0] / at)
     return f"{settings.shown}, row {at}"
 
 

@@ -137,4 +137,4 @@ def _place(settings: Reading) -> dict[str, Any]:
     place = settings.file or settings.hub or ""
     if settings.file is None and not Path(place).is_dir():
         return {}
-    return {"hub": bool(settings.hub), "files": identify(place)}
+    return {"hub": bool(settings.hub), "files": identify(place, settings.form)}

@@ -3,7 +3,7 @@ GPU, the rest does not. Each reuses what is done and refuses where what it reads
 
 from collections.abc import Iterable
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 
 from data.errors import ShardmillError
@@ -12,10 +12,12 @@ from flows.artifacts import publish_cost, publish_funnel, publish_summary
 from flows.build import mending, run_outputs, run_sources, run_tasks
 from flows.curation import curate as run_filters
 from flows.flow_runs import SETTINGS, documented, run_flow, run_name
+from flows.page import write_page
 from flows.plan import Plan
 from flows.progress import Progress
 from flows.report import funnel
 from flows.sharing import watched
+from flows.storing import store_build
 
 
 @flow(name="generate", flow_run_name=run_name, **SETTINGS)
@@ -31,6 +33,7 @@ def generate(
     """Seeds, prompts, completions and samples of a recipe, and what it reads of corpora."""
 
     def work(plan: Plan, progress: Progress) -> None:
+        store_build(plan)
         run = watched(plan, progress, run_tasks)
         mending(progress, lambda: run_sources(plan, progress, run))
         publish_cost(plan)
@@ -51,6 +54,8 @@ def curate(
     """The filters of a recipe over its samples, and the funnel."""
 
     def work(plan: Plan, progress: Progress) -> None:
+        store_build(plan)
+
         def stages() -> None:
             need(plan, (source.samples for source in plan.sources), "generate")
             run_filters(plan, watched(plan, progress, run_tasks))
@@ -76,11 +81,15 @@ def pack(
     """The kept samples of a recipe as tokens and packed shards."""
 
     def work(plan: Plan, progress: Progress) -> None:
+        store_build(plan)
+
         def stages() -> None:
             need(plan, (source.samples for source in plan.sources), "generate")
             need(plan, (step.verdicts for step in plan.steps), "curate")
             table = run_outputs(plan, progress, watched(plan, progress, run_tasks))
+            page = write_page(plan.out)
             publish_summary(plan, table)
+            get_run_logger().info("report: %s", page.resolve().as_uri())
 
         mending(progress, stages)
 

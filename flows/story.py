@@ -31,7 +31,7 @@ def find_story(out: Path, ranges: list[Range], typed: str) -> Story:
         for role, table in _TABLES:
             found = []
             for source in build.facts["sources"]:
-                stage = build.of(source, role)
+                stage = _searched(build, source, role, table)
                 if stage is not None and stage.path.is_dir():
                     rows = find(stage, ranges, table=table)
                     found += [(source, row) for row in rows.iter_rows(named=True)]
@@ -48,6 +48,13 @@ def find_story(out: Path, ranges: list[Range], typed: str) -> Story:
         where=str(out),
         fix="`shardmill inspect OUT --sample 5` shows ids",
     )
+
+
+def _searched(build: StoredBuild, source: str, role: str, table: str) -> StoredStage | None:
+    """The stage that may hold the id; once all replies are samples, no prompt is without one."""
+    samples = build.of(source, "samples")
+    answered = samples is not None and samples.manifest is not None
+    return None if answered and (role, table) == ("prompts", "part") else build.of(source, role)
 
 
 def _tell(build: StoredBuild, source: str, part: int, id: int) -> Story:
@@ -117,11 +124,9 @@ def _seed(build: StoredBuild, source: str, row: dict[str, Any] | None) -> Story 
         "at": None,
     }
     if stage is not None and found["from"] is None:
-        for file in stage.files():
-            seed = one_row(file, row["seed_id"])
-            if seed:
-                found["at"] = seed["at"]
-                break
+        for part in find(stage, [(row["seed_id"],) * 2])["part"][:1]:
+            seed = one_row(stage.file(part), row["seed_id"])
+            found["at"] = seed["at"] if seed else None
     return found
 
 

@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from data.errors import RecipeError
+from flows.console import make_console
 from flows.inspection import find_outputs
 from flows.train_comparison import compare_runs
 from flows.train_process import do_runs
 from flows.train_results import summarize
 from flows.training import SIZES, Kind, Options, plan_run
 
-screen = Console(emoji=False, highlight=False, soft_wrap=True)
+screen = make_console()
 Prompt = Annotated[tuple[str, ...], Parameter(name="--prompt", negative=(), consume_multiple=False)]
 
 

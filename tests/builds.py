@@ -30,11 +30,11 @@ def build(
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """sha256 of each file below, logs left out."""
+    """sha256 of each file below; logs and indexes, which a whole build alone makes, left out."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and "logs" not in path.parts
+        if path.is_file() and "logs" not in path.parts and path.suffix != ".ipc"
     }
 
 

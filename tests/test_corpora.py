@@ -133,6 +133,9 @@ def turn(role: str, content: str | None) -> dict[str, str | None]:
 def test_a_row_that_is_no_conversation_falls_with_its_reason(
     tmp_path: Path, read_only: Callable[..., Path]
 ) -> None:
+    def text(content: str) -> dict[str, str]:
+        return {"type": "text", "text": content}
+
     good = [turn("user", "a"), turn("assistant", "b")]
     rows: list[dict[str, Any]] = [
         {"messages": good, "system": "Be brief."},
@@ -143,20 +146,69 @@ def test_a_row_that_is_no_conversation_falls_with_its_reason(
         {"messages": [turn("user", "a"), turn("assistant", " ")]},
         {"messages": [turn("user", None), turn("assistant", "b")]},
         {"messages": "none"},
+        {"messages": {"user": "a", "assistant": "b"}},
+        {"messages": ["a", "b"]},
+        {"messages": [{"role": "user", "content": [text("a"), text("b")]}, good[1]]},
+        {"messages": [{"role": "user", "content": [text("a"), {"type": "image"}]}, good[1]]},
     ]
     file = jsonl(tmp_path / "chats.jsonl", [{"system": None, **row} for row in rows])
     with open(file, "a") as handle:
         handle.write("{broken\n")
     corpus = {"file": file, "as": "messages", "columns": {"system": "system"}, "bad_rows": "skip"}
     plan = build(read_only({"chats": corpus}), tmp_path / "out")
-    assert reasons(plan) == {"no_turns": 3, "unknown_role": 1, "empty_turn": 2, "unreadable": 1}
+    assert reasons(plan) == {"no_turns": 5, "unknown_role": 1, "empty_turn": 3, "unreadable": 1}
     made = samples(plan)
+    verdicts = pl.DataFrame(plan.sources[0].samples.read(0, "verdicts"))
+    details = [json.loads(figures)["detail"] for figures in verdicts["figures"]]
+    assert details[:2] == ["messages is an empty list", "messages is null"]
+    assert details[5:9] == [
+        "messages is a text: 'none'",
+        "messages is an object of user, assistant",
+        "messages is a list of texts: 'a'",
+        "a turn has a part of type 'image', which is no text",
+    ]
+    assert made["messages"][10].to_list() == [turn("user", "a\nb"), good[1]]
     assert made["messages"][0].to_list()[0] == turn("system", "Be brief.")
     assert made["messages"][4].to_list() == [turn("narrator", "a")]
     both = made.select(text=pl.col("text").is_null(), turns=pl.col("messages").is_null())
     assert (both["text"] != both["turns"]).all()
-    with pytest.raises(SourceError, match=r"chats.jsonl:9: is not JSON"):
+    with pytest.raises(SourceError, match=r"chats.jsonl:13: is not JSON"):
         build(read_only({"chats": corpus}), tmp_path / "out", "corpora.chats.bad_rows=stop")
+
+
+def test_parts_of_text_are_joined_in_columns_too(
+    tmp_path: Path, read_only: Callable[..., Path]
+) -> None:
+    def parts(*given: tuple[str, str | None]) -> list[dict[str, str | None]]:
+        return [{"type": kind, "text": text} for kind, text in given]
+
+    user = [parts(("text", "a"), ("text", "b")), parts(("image", None), ("text", "c")), [], None]
+    answer = {"role": "assistant", "content": parts(("text", "yes"))}
+    rows = [{"messages": [{"role": "user", "content": given}, answer]} for given in user]
+    pl.DataFrame(rows).write_parquet(tmp_path / "chats.parquet")
+    corpus = {"file": str(tmp_path / "chats.parquet"), "as": "messages"}
+    plan = build(read_only({"chats": corpus}), tmp_path / "out")
+    assert reasons(plan) == {"empty_turn": 3}
+    first = samples(plan)["messages"][0].to_list()
+    assert first == [turn("user", "a\nb"), turn("assistant", "yes")]
+
+
+def test_what_a_source_passes_over_is_said(tmp_path: Path, read_only: Callable[..., Path]) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    jsonl(folder / "a.jsonl", [{"text": f"Ice {n} floats.", "k": n % 2} for n in range(9)])
+    (folder / "notes.yaml").write_text("a: 1")
+    wheres = {"where": {"k": 1, "language": None}, "where_not": {"quality": "low"}}
+    rows = {"file": str(folder), **wheres}
+    absent = "none of the 9 rows read has 'quality', which where_not names"
+    notes = Notes()
+    made = samples(build(read_only({"ice": rows}), tmp_path / "a", notes=notes))
+    assert len(made) == 4
+    (line,) = [line for line in notes.lines if "passed over" in line]
+    assert line.startswith(f"ice: {folder}: 1 file is passed over (.yaml); readable are .jsonl")
+    assert f"ice: {absent}" in notes.lines
+    with pytest.raises(SourceError, match=r"that where asks for; ice: none of the 9 .* 'kk'"):
+        build(read_only({"ice": {**rows, "where": {"kk": 1}}}), tmp_path / "b")
 
 
 def test_a_longer_limit_keeps_the_ids_and_a_cut_build_goes_on(
@@ -307,6 +359,8 @@ def test_offline_reads_samples_and_scale_shrinks_what_is_read(
     assert [len(samples(plan, name)) for name in ("texts", "more")] == [10, 40]
     assert any("texts has" in line and "200 that the mix asks" in line for line in notes.lines)
     assert not any("more has" in line for line in notes.lines)
+    card = (plan.targets[0].shards.folder / "README.md").read_text()
+    assert "| texts | a shipped sample of someone/far (the file sample.jsonl), not the set" in card
     with pytest.raises(RecipeError, match=r"read.yaml:3: the hub set someone/far has no sample"):
         load_recipe(str(read_only({"far": {"hub": "someone/far"}})), offline=True)
 

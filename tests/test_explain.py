@@ -19,7 +19,7 @@ from data.shards import shard_files
 from data.tokenization import load_tokenizer
 from flows.cli import app
 from flows.loading import load_recipe
-from flows.lookup import find, id_ranges
+from flows.lookup import find, id_ranges, index_build
 from flows.placing import find_token
 from flows.plan import make_plan
 from flows.showing import changes, diff
@@ -199,6 +199,46 @@ def test_an_index_is_kept_and_made_again_with_its_stage(tmp_path: Path) -> None:
     assert rows(stored, 5, 6) == [(5, 0, 1), (6, 1, 1)]
     (stage.folder / MANIFEST).unlink()
     assert rows(stored, 5, 6) == [(5, 0, 1), (6, 1, 1)]
+
+
+def test_an_index_of_many_parts_is_made_span_by_span(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.lookup.SPAN", 2)
+    stage = Stage(tmp_path, "seeds.books", {})
+    stage.begin()
+    contents: list[list[int]] = [[8, 1], [], [1, 3], [9], [1]]
+    for part, ids in enumerate(contents):
+        stage.write_arrow(part, pa.table({"id": pa.array(ids, pa.uint64())}))
+    stage.finish()
+    stored = StoredStage(stage.folder, stage.name, {}, ())
+    for _ in range(2):
+        assert find(stored, [(1, 2)]).rows() == [(1, 0, 1), (1, 2, 0), (1, 4, 0)]
+        assert find(stored, [(9, 9), (3, 8)]).rows() == [(8, 0, 0), (9, 3, 0), (3, 2, 1)]
+        assert len(list(stage.folder.glob("ids-of-part-*.ipc"))) == 3
+    monkeypatch.setattr("flows.lookup.SPAN", 4)
+    assert find(stored, [(1, 2)]).rows() == [(1, 0, 1), (1, 2, 0), (1, 4, 0)]
+
+
+def indexes(out: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in out.glob("stages/*/*.ipc")}
+
+
+def test_a_build_makes_all_indexes_that_questions_ask(out: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    before = indexes(copy)
+    for id in samples(copy)["id"]:
+        tell(copy, id)
+    with pytest.raises(RecipeError, match="no sample has the id"):
+        tell(copy, 1)
+    assert indexes(copy) == before
+    for path in before:
+        Path(path).unlink()
+    index_build(copy, "other")
+    assert not indexes(copy)
+    index_build(copy, "fates")
+    assert set(indexes(copy)) == set(before)
 
 
 def test_a_build_under_way_is_told_as_far_as_it_is(

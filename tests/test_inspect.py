@@ -49,6 +49,7 @@ def test_a_condition_keeps_what_polars_keeps(out: Path, look: Look) -> None:
     expected = samples(out).filter((pl.col("tokens") > 60) & (pl.col("tag") == "Textbook"))
     assert {row["id"] for row in found["shown"]} == set(map(show_id, expected["id"]))
     assert found["rows"] == len(expected) > 0
+    assert look(out, "--filter", "tokens > 60 and tag = 'Textbook'", "--rows", "99") == [found]
     (rows,) = look(out / "shards" / "chat", "--where", "n_tokens > 150", "--rows", "99")
     assert rows["matching"] == len(rows["shown"])
     assert all(row["n_tokens"] > 150 for row in rows["shown"])
@@ -64,6 +65,16 @@ def test_a_sample_is_the_same_at_each_look_and_another_by_another_seed(
     assert ids() == ids()
     assert len(set(ids())) == 4
     assert any(ids("--seed", str(seed)) != ids() for seed in (1, 2))
+
+
+def test_a_build_that_stored_no_recipe_is_said_to_be_older(
+    out: Path, look: Look, tmp_path: Path
+) -> None:
+    copy = tmp_path / "older"
+    shutil.copytree(out, copy, ignore=shutil.ignore_patterns("recipes"))
+    with pytest.raises(RecipeError, match=r"older: is of an older build.*run its recipe again"):
+        look(copy, "--rejected")
+    assert {found["what"] for found in look(copy)} == {"shards"}
 
 
 def test_rejected_samples_are_those_with_a_verdict(out: Path, look: Look) -> None:

@@ -19,7 +19,7 @@ from aiohttp import web
 import prompts
 from data import ROOT
 from data.errors import DamagedPart, SourceError
-from flows.page import facts, write_page
+from flows.page import charts, facts, write_page
 from flows.page.render import visible
 from flows.page.stored import Stored
 from flows.plan import Plan
@@ -163,6 +163,16 @@ def test_examples_are_ten_of_each_reason_and_show_their_verdict(plan: Plan) -> N
             assert len(example["text"]) <= 700
 
 
+def test_a_page_says_the_same_however_many_parts_are_read_at_once(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = facts.gather(Stored(plan.out))
+    assert len(Stored(plan.out).parts) > 3
+    for module in ("batches", "facts"):
+        monkeypatch.setattr(f"flows.page.{module}.AT_ONCE", 2)
+    assert facts.gather(Stored(plan.out)) == whole
+
+
 def test_the_largest_group_of_duplicates_is_shown_with_its_texts(plan: Plan, page: Page) -> None:
     texts = pl.read_parquet(plan.sources[0].samples.folder / "part-*.parquet")["text"]
     said = page.text("duplicates")
@@ -272,6 +282,14 @@ def test_the_command_makes_the_page_of_what_lies_in_a_folder(plan: Plan, tmp_pat
         write_page(out)
     with pytest.raises(SourceError, match="holds no recipe"):
         write_page(tmp_path)
+
+
+def test_axes_of_small_figures_have_decimals_and_those_of_large_ones_units() -> None:
+    for top, shown, wrong in ((1, ">0.5<", "m<"), (12_000, ">8k<", ">8000<")):
+        values = [{"from": 0, "to": 1, "rows": top}, {"from": 1, "to": 2, "rows": 0}]
+        picture = charts.bars(values, [("rows", "red")], "x", "y", "Rows.")
+        assert shown in picture
+        assert wrong not in picture
 
 
 def test_speed_over_time_is_kept_in_few_steps() -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
+from data.errors import RecipeError
 from flows.build import run_stages
 from flows.loading import load_recipe
 from flows.plan import Plan, Target, plan_build
@@ -196,3 +198,12 @@ def test_every_hub_set_of_a_shipped_recipe_names_licence_and_sample() -> None:
         for corpus in load_recipe(name).corpora.values():
             assert corpus.licence != "unknown"
             assert corpus.sample
+
+
+def test_millions_of_samples_are_not_drawn_from_a_shipped_sample() -> None:
+    says = r"asks for 29,642,859 samples of the few seeds .*; add --scale 0\.000003 for about a"
+    with pytest.raises(RecipeError, match=says):
+        load_recipe("cosmo-1b", offline=True)
+    asked = load_recipe("cosmo-1b", scale=0.000003, offline=True).generate.values()
+    assert 50 < sum(source.samples for source in asked) < 200
+    load_recipe("cosmo-1b")

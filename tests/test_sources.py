@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,10 @@ import pyarrow.ipc
 import pytest
 
 from data.errors import SourceError
-from data.hub import _explained, find_split, read_hub
+from data.hub import _explained, find_split, read_hub, read_hub_tables
 from data.outlines import COVERED, read_outline, walk
 from data.rows import cut, encode, pick
-from data.sources import find_files, identify, read_files
+from data.sources import find_files, identify, passed_over, read_files
 
 ROWS = [{"topic": "Ice", "level": "a"}, {"topic": 'Größe, "quoted"', "level": "b"}]
 FRAME = pl.DataFrame(ROWS)
@@ -67,6 +68,25 @@ def test_a_text_file_is_a_line_a_seed_and_a_folders_texts_are_documents(tmp_path
     assert len(folder) == 2
     assert len(list(read_files(str(tmp_path / "*.txt"), "lines"))) == 2
     assert find_files(str(tmp_path / "**" / "*.md"))[1] == [tmp_path / "sub" / "b.md"]
+
+
+def test_files_of_no_readable_kind_are_counted_by_suffix(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    assert passed_over(str(tmp_path)) == ""
+    for name in ("a.yaml", "b.PDF", "c.pdf.gz", "LICENSE", "Makefile", "README.md", ".x.pdf"):
+        (tmp_path / name).write_text("name: outline")
+    line = passed_over(str(tmp_path))
+    assert line.startswith(
+        f"{tmp_path}: 4 files are passed over (.pdf, .yaml, no suffix); readable"
+    )
+    assert len(list(read_files(str(tmp_path)))) == 1
+    assert "3 files are" in passed_over(str(tmp_path), "trees")
+    assert len(list(read_files(str(tmp_path), "trees"))) == 2
+    assert passed_over(str(tmp_path / "*.txt")) == passed_over(str(tmp_path / "a.txt")) == ""
+    with pytest.raises(SourceError, match=r"no readable kind: \.yaml"):
+        list(read_files(str(tmp_path / "a.yaml")))
+    with pytest.raises(SourceError, match="holds no file to read"):
+        find_files(str(tmp_path / "*.yaml"))
 
 
 def test_what_files_are_follows_from_their_content(tmp_path: Path) -> None:
@@ -261,3 +281,19 @@ def test_what_is_wrong_with_a_hub_set_is_one_line(
     with pytest.raises(SourceError, match=says) as caught:
         raise _explained(error, "org/set", offline)
     assert "\n" not in str(caught.value)
+
+
+def test_what_the_hubs_libraries_retry_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        for name in ("huggingface_hub.utils._http", "datasets.load"):
+            logging.getLogger(name).warning("Retrying in 1s")
+        raise ConnectionError("no route")
+
+    for name in ("huggingface_hub", "datasets"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.WARNING)
+    monkeypatch.setattr(datasets, "load_dataset", away)
+    with pytest.raises(SourceError, match="out of reach"):
+        list(read_hub_tables("org/set"))
+    assert capfd.readouterr().err == ""

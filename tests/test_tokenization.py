@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import tokenizers
 
+from data.decoding import decode
 from data.errors import RecipeError
 from data.schema import id_type
 from data.tokenization import PACKAGED, Unencodable, load_tokenizer
@@ -215,3 +216,24 @@ def test_offsets_cover_the_flat_ids() -> None:
     ids, offsets = load_tokenizer("gpt2").encode(["one two", "three"] * 50)
     assert offsets[-1] == len(ids)
     assert (np.diff(offsets) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mistral-v1", 'words:["a", "b"]'])
+def test_a_few_ids_are_decoded_as_the_whole_tokenizer_does(name: str) -> None:
+    tokenizer = load_tokenizer(name, ("<|user|>",))
+    dice = np.random.default_rng(0)
+    special = [*tokenizer.special.values()]
+    pieces = [dice.integers(0, tokenizer.vocabulary, 12).tolist() for _ in range(40)]
+    pieces += [[], special, [special[-1]], tokenizer.encode([HOSTILE[6]])[0].tolist()]
+    texts = decode(tokenizer.json().encode(), pieces)
+    assert texts == [tokenizer.decode(piece) for piece in pieces]
+    assert "<|user|>" in texts[41]
+
+
+def test_a_unigram_models_ids_are_decoded_alike(tmp_path: Path) -> None:
+    model = tokenizers.models.Unigram([("<unk>", 0.0), ("</s>", 0.0), ("▁ice", -1.0)], unk_id=0)
+    whole = tokenizers.Tokenizer(model)
+    whole.decoder = tokenizers.decoders.Metaspace()
+    whole.add_special_tokens(["</s>"])
+    content = whole.to_str().encode()
+    assert decode(content, [[2, 2, 1]]) == [whole.decode([2, 2, 1], skip_special_tokens=False)]

@@ -15,8 +15,8 @@ COLOURS = 8
 
 Spec = dict[str, Any]
 
-_SI = "format(datum.value, '~s')"
-"""12k for 12,000, and 0 without a unit."""
+_SI = "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, '~s')"
+"""12k for 12,000, 0 without a unit, and 0.5 where ~s has 500m."""
 
 _CONFIG: Spec = {
     "font": "Liberation Sans",

@@ -4,7 +4,6 @@ The choice is by a seeded hash of ids, part by part: verdicts are read in whole,
 parts that hold something chosen.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,19 +13,16 @@ import polars as pl
 
 from data.schema import show_id
 from filters.texts import body
-from flows.page.lengths import places
+from flows.page.batches import DUPLICATES, Batch
 from flows.page.stored import Stored
 
 EXAMPLES = 10
 """Of each reason."""
-AT_ONCE = 200
-"""Parts of verdicts that are looked at together: one by one, polars would mostly start and stop."""
 PARTS = 10
 """Parts that are searched for examples of one reason."""
 CLUSTERS = 10
 MEMBERS = 5
 """Rejected members shown of a cluster, beside the one that stayed."""
-DUPLICATES = ("exact_duplicate", "near_duplicate")
 SHOWN = 700
 """Characters of a text."""
 
@@ -52,60 +48,51 @@ class Chosen:
     """What is told of each chosen sample; nothing of one that lies in another build."""
 
 
-def choose(build: Stored) -> Chosen:
+class Choice:
     """Ten samples of each reason, the largest groups of duplicates, and what they say."""
-    counted: list[pl.DataFrame] = []
-    best: list[pl.DataFrame] = []
-    largest = pl.DataFrame(schema=_GROUPS)
-    members = pl.DataFrame(schema=_MEMBERS)
-    for verdicts in _verdicts(build):
-        ranks = pl.Series("rank", _mix(verdicts["id"].to_numpy(), build.seed))
-        rows = verdicts.with_columns(ranks, reason=_text("reason"))
+
+    def __init__(self, build: Stored) -> None:
+        self._build = build
+        self._counted: list[pl.DataFrame] = []
+        self._best: list[pl.DataFrame] = []
+        self._largest = pl.DataFrame(schema=_GROUPS)
+        self._members = pl.DataFrame(schema=_MEMBERS)
+
+    def add(self, batch: Batch) -> None:
+        stages = [pl.col("filter"), *map(pl.lit, self._build.labels)]
+        tables = zip(stages, (batch.refused, *batch.verdicts), strict=True)
+        verdicts = pl.concat([rows.with_columns(stage=stage) for stage, rows in tables])
+        ranks = pl.Series("rank", _mix(verdicts["id"].to_numpy(), self._build.seed))
+        rows = verdicts.with_columns(ranks, pl.col("stage", "filter", "reason").fill_null(""))
         keys = ["stage", "filter", "reason", "part"]
-        counted.append(rows.group_by(keys).len())
-        best.append(rows.sort("rank", "id").group_by(keys).head(EXAMPLES).drop("figures"))
+        self._counted.append(rows.group_by(keys).len())
+        lowest = rows.drop("figures").sort("rank", "id").group_by(keys).head(EXAMPLES)
+        self._best.append(lowest)
         groups = rows.filter(pl.col("filter").is_in(DUPLICATES))
         if len(groups):
-            largest, members = _largest(groups, largest, members)
-    chosen = Chosen(_reasons(build, counted, best), _clusters(largest, members))
-    if chosen.reasons:
-        wanted = {id: part for table in best for id, part in table.select("id", "part").rows()}
+            self._largest, self._members = _largest(groups, self._largest, self._members)
+
+    def chosen(self) -> Chosen:
+        chosen = Chosen(
+            _reasons(self._build, self._counted, self._best),
+            _clusters(self._largest, self._members),
+        )
+        if not chosen.reasons:
+            return chosen
         ids = {id for of_reason in chosen.reasons.values() for id in of_reason}
-        at = {id: wanted[id] for id in ids}
-        at |= dict(members.select("id", "part").iter_rows())
-        kept = {cluster.kept for cluster in chosen.clusters} - set(at)
-        at |= places(build, kept)
-        shown = {cluster.kept for cluster in chosen.clusters} | ids
-        shown |= {id for cluster in chosen.clusters for id, _ in cluster.members}
-        chosen.shown = _read(build, {id: part for id, part in at.items() if id in shown})
-    return chosen
+        wanted = pl.Series(sorted(ids), dtype=pl.UInt64).implode()
+        best = (table.filter(pl.col("id").is_in(wanted)) for table in self._best)
+        at = {id: part for table in best for id, part in table.select("id", "part").iter_rows()}
+        at |= dict(self._members.select("id", "part").iter_rows())
+        kept = {cluster.kept for cluster in chosen.clusters}
+        at |= self._build.places(kept - set(at))
+        shown = ids | kept | {id for cluster in chosen.clusters for id, _ in cluster.members}
+        chosen.shown = _read(self._build, {id: part for id, part in at.items() if id in shown})
+        return chosen
 
 
 _GROUPS = {"filter": pl.String, "kept": pl.UInt64, "size": pl.Int64}
-_MEMBERS = {**_GROUPS, "id": pl.UInt64, "part": pl.Int64, "similarity": pl.Float64}
-
-
-def _text(column: str) -> pl.Expr:
-    return pl.col(column).cast(pl.String).fill_null("")
-
-
-def _verdicts(build: Stored) -> Iterator[pl.DataFrame]:
-    """All verdicts with their `stage` and `part`, some parts at a time; the figures of filters
-    for duplicates alone."""
-    columns = ["id", "filter", "reason"]
-    gathered: list[pl.DataFrame] = []
-    for index in range(len(build.parts)):
-        part = pl.lit(index, pl.Int64)
-        refused = build.refused(index, columns)
-        gathered.append(refused.with_columns(stage="filter", part=part))
-        for number, step in enumerate(build.steps):
-            wanted = [*columns, "figures"] if step["filter"] in DUPLICATES else columns
-            rows = build.verdicts(number, index, wanted)
-            gathered.append(rows.with_columns(stage=pl.lit(build.labels[number]), part=part))
-        if len(gathered) >= AT_ONCE or index + 1 == len(build.parts):
-            none = pl.DataFrame(schema={"figures": pl.String})
-            yield pl.concat([none, *gathered], how="diagonal")
-            gathered = []
+_MEMBERS = {**_GROUPS, "id": pl.UInt64, "part": pl.UInt32, "similarity": pl.Float64}
 
 
 def _mix(ids: Hashes, seed: int) -> Hashes:
@@ -183,23 +170,23 @@ def _reasons(
 
 def _read(build: Stored, at: dict[int, int]) -> dict[int, dict[str, Any]]:
     """What is shown of each sample: where it is from, its text, and the figures of its verdict."""
-    by_part: dict[int, list[int]] = {}
-    for id, part in at.items():
-        by_part.setdefault(part, []).append(id)
-    shown: dict[int, dict[str, Any]] = {}
-    for part, ids in sorted(by_part.items()):
-        listed = pl.Series(sorted(ids), dtype=pl.UInt64).implode()
-        wanted = pl.col("id").is_in(listed)
-        columns = ["id", "source", "tag", "topic", "tokens", "text", "messages"]
-        rows = build.samples(part, columns).filter(wanted)
-        texts = body(rows)
-        rows = rows.select("id", "source", "tag", "tokens", pl.col("topic").str.slice(0, 120))
-        rows = rows.with_columns(
-            text=texts.str.slice(0, SHOWN), left=texts.str.len_chars().cast(pl.Int64) - SHOWN
-        )
-        figures = [build.refused(part, ["id", "figures"])]
-        figures += [build.verdicts(n, part, ["id", "figures"]) for n in range(len(build.steps))]
-        said = dict(pl.concat([table.filter(wanted) for table in figures]).iter_rows())
-        for row in rows.iter_rows(named=True):
-            shown[row["id"]] = row | {"id": show_id(row["id"]), "figures": said.get(row["id"])}
-    return shown
+    parts = sorted({*at.values()})
+    if not parts:
+        return {}
+    wanted = pl.col("id").is_in(pl.Series(sorted(at), dtype=pl.UInt64).implode())
+    columns = ["id", "source", "tag", "topic", "tokens", "text", "messages"]
+    rows = build.samples(parts, columns, wanted)
+    texts = body(rows)
+    rows = rows.select("id", "part", "source", "tag", "tokens", pl.col("topic").str.slice(0, 120))
+    rows = rows.with_columns(
+        text=texts.str.slice(0, SHOWN), left=texts.str.len_chars().cast(pl.Int64) - SHOWN
+    )
+    columns = ["id", "figures"]
+    said = [build.refused(parts, columns, wanted)]
+    said += [build.of_step(n, "part", parts, columns, wanted) for n in range(len(build.steps))]
+    rows = rows.join(pl.concat(said), on=["id", "part"], how="left", maintain_order="left")
+    return {
+        row["id"]: row | {"id": show_id(row["id"])}
+        for row in rows.iter_rows(named=True)
+        if row.pop("part") == at[row["id"]]
+    }

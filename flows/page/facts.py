@@ -9,8 +9,9 @@ import yaml
 from filters.texts import body
 from flows.card import non_commercial
 from flows.diversity import LOOKED_AT, opening
-from flows.page.examples import choose
-from flows.page.lengths import bin_start, lengths
+from flows.page.batches import AT_ONCE, batches
+from flows.page.examples import Choice, Chosen
+from flows.page.lengths import Lengths, bin_start
 from flows.page.outputs import of_output
 from flows.page.stored import Stored
 
@@ -21,6 +22,7 @@ OPENINGS = 3
 """Of each source."""
 MATCHES = 50
 """Rows of the contamination table."""
+NOTES = ("id", "source", "benchmark", "item", "share", "matched")
 
 Facts = dict[str, Any]
 
@@ -29,6 +31,10 @@ def gather(build: Stored) -> Facts:
     """What the page is made of; the same for the same OUT."""
     funnel = build.csv("funnel.csv", ["source", "tag", "stage", "filter", "reason"])
     outputs = [of_output(build, output) for output in build.outputs]
+    counted, choice = Lengths(), Choice(build)
+    for batch in batches(build):
+        counted.add(batch)
+        choice.add(batch)
     facts: Facts = {
         "name": build.recipe["name"],
         "seed": build.seed,
@@ -38,8 +44,8 @@ def gather(build: Stored) -> Facts:
         "stages": _stages(build, funnel),
         "sources": [source["name"] for source in build.sources],
         "tokens": _by_source_and_tag(funnel),
-        "lengths": _lengths(build),
-        "rejections": _rejections(build, funnel),
+        "lengths": _lengths(counted.table()),
+        "rejections": _rejections(choice.chosen(), funnel),
         "openings": _openings(build),
         "contamination": _contamination(build),
         "benchmarks": build.csv("contamination.csv", ["benchmark", "matched"]).to_dicts(),
@@ -116,9 +122,8 @@ def _by_source_and_tag(funnel: pl.DataFrame) -> list[Facts]:
     ]  # fmt: skip
 
 
-def _lengths(build: Stored) -> list[Facts]:
-    """By bin of length over all sources, empty bins between others included."""
-    table = lengths(build).group_by("bin").agg(pl.col("before", "after").sum()).sort("bin")
+def _lengths(table: pl.DataFrame) -> list[Facts]:
+    """By bin of length, empty bins between others included."""
     if table.is_empty():
         return []
     counts = {number: (before, after) for number, before, after in table.iter_rows()}
@@ -129,9 +134,8 @@ def _lengths(build: Stored) -> list[Facts]:
     ]
 
 
-def _rejections(build: Stored, funnel: pl.DataFrame) -> Facts:
+def _rejections(chosen: Chosen, funnel: pl.DataFrame) -> Facts:
     """Filters and reasons with their counts and examples, and the largest duplicate groups."""
-    chosen = choose(build)
     fallen = funnel.filter((pl.col("rows") > 0) & pl.col("filter").is_not_null())
     counts = (
         fallen.group_by("stage", "filter", "reason", maintain_order=True)
@@ -188,8 +192,8 @@ def _openings(build: Stored) -> list[Facts]:
         texts = [pl.Series("body", [], dtype=pl.String)]
         for index, (of, _) in enumerate(build.parts):
             if of is source and sum(map(len, texts)) < LOOKED_AT:
-                rows = build.samples(index, ["id", "text", "messages"])
-                taken = rows.join(build.refused(index, ["id"]), on="id", how="anti")
+                rows = build.samples([index], ["id", "text", "messages"])
+                taken = rows.join(build.refused([index], ["id"]), on="id", how="anti")
                 texts.append(body(taken))
         whole = pl.concat(texts).head(LOOKED_AT)
         counts = opening(whole).value_counts()
@@ -206,8 +210,9 @@ def _contamination(build: Stored) -> list[Facts]:
     tables = []
     for number, step in enumerate(build.steps):
         if step["filter"] == "decontaminate":
-            for index in range(len(build.parts)):
-                notes = build.notes(number, index)
+            for first in range(0, len(build.parts), AT_ONCE):
+                numbers = range(first, min(first + AT_ONCE, len(build.parts)))
+                notes = build.of_step(number, "notes", numbers, NOTES)
                 order = notes.sort("share", "id", "item", descending=[True, False, False])
                 tables.append(order.head(MATCHES))
     if not tables:

@@ -1,20 +1,23 @@
-"""A finished build as it lies in OUT, read column by column and part by part."""
+"""A finished build as it lies in OUT, read column by column and some parts at a time."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data.errors import DamagedPart
 from data.parts import MANIFEST, read_manifest
+from flows.lookup import find
 from flows.page.record import read_record
+from flows.scanning import scan_parts
+from flows.stored import StoredStage
+
+Where = pl.Expr | None
 
 
 class Stored:
@@ -67,38 +70,55 @@ class Stored:
         files = (part["file"] for part in self.manifest(folder)["parts"])
         return sum(file.startswith("part-") for file in files)
 
-    def samples(self, index: int, columns: Sequence[str]) -> pl.DataFrame:
-        """Columns of the n-th sample part."""
-        source, part = self.parts[index]
-        return self._read(source["samples"], "part", part, columns)
-
-    def refused(self, index: int, columns: Sequence[str]) -> pl.DataFrame:
-        """Columns of the verdicts that parsing gave on the n-th sample part."""
-        source, part = self.parts[index]
-        return self._read(source["samples"], "verdicts", part, columns)
-
-    def verdicts(self, step: int, index: int, columns: Sequence[str]) -> pl.DataFrame:
-        return self._read(self.steps[step]["verdicts"], "part", index, columns)
-
-    def changes(self, index: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """What each cleaner changed in the n-th sample part, in their order."""
-        for step in self.steps:
-            if step["cleaner"]:
-                yield self._read(step["verdicts"], "changes", index, columns)
-
-    def notes(self, step: int, index: int) -> pl.DataFrame:
-        return self._read(self.steps[step]["verdicts"], "notes", index, None)
-
-    def _read(
-        self, folder: str, table: str, index: int, columns: Sequence[str] | None
+    def samples(
+        self, numbers: Sequence[int], columns: Sequence[str], where: Where = None
     ) -> pl.DataFrame:
-        path = self.out / folder / f"{table}-{index:05d}.parquet"
-        try:
-            found = pq.ParquetFile(path, page_checksum_verification=True)
-            with found:
-                return pl.DataFrame(found.read(None if columns is None else list(columns)))
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedPart(path) from error
+        """Columns of sample parts, and `part`: the number of a row's part."""
+        return self._scan([self._of_part(n, "part") for n in numbers], numbers, columns, where)
+
+    def refused(
+        self, numbers: Sequence[int], columns: Sequence[str], where: Where = None
+    ) -> pl.DataFrame:
+        """The verdicts that parsing gave, in the same form."""
+        return self._scan([self._of_part(n, "verdicts") for n in numbers], numbers, columns, where)
+
+    def of_step(
+        self,
+        step: int,
+        table: str,
+        numbers: Sequence[int],
+        columns: Sequence[str],
+        where: Where = None,
+    ) -> pl.DataFrame:
+        """A table of a filter's stage, in the same form."""
+        folder = self.steps[step]["verdicts"]
+        files = [self._file(folder, table, number) for number in numbers]
+        return self._scan(files, numbers, columns, where)
+
+    def _scan(
+        self, files: list[Path], numbers: Sequence[int], columns: Sequence[str], where: Where
+    ) -> pl.DataFrame:
+        found = scan_parts(files, {name: pl.col(name) for name in columns}, where)
+        parts = pl.Series(numbers, dtype=pl.UInt32).gather(found["place"])
+        return found.select(columns).with_columns(parts.alias("part"))
+
+    def _of_part(self, index: int, table: str) -> Path:
+        source, part = self.parts[index]
+        return self._file(source["samples"], table, part)
+
+    def _file(self, folder: str, table: str, index: int) -> Path:
+        return self.out / folder / f"{table}-{index:05d}.parquet"
+
+    def places(self, ids: Iterable[int]) -> dict[int, int]:
+        """The part in which each of these samples lies; one of an earlier build lies in none."""
+        found: dict[int, int] = {}
+        ranges, before = [(id, id) for id in sorted(ids)], 0
+        for source in self.sources:
+            stage = StoredStage(self.out / source["samples"], "", {}, ())
+            rows = find(stage, ranges)
+            found |= dict(rows.select("id", pl.col("part") + before).iter_rows())
+            before += self._count(source["samples"])
+        return found
 
     def csv(self, name: str, texts: Sequence[str]) -> pl.DataFrame:
         """One of OUT's tables; an empty frame where there is none."""
