@@ -121,6 +121,7 @@ def measure(folder: Path, documents: int, threads: int, part_rows: int) -> dict[
     from flows.plan import plan_build
     from flows.progress import Progress
     from flows.stages import Work
+    from flows.storing import store_build
 
     recipe = folder / "scale.yaml"
     recipe.write_text(RECIPE.format(files=folder / "made" / "*.parquet", part_rows=part_rows))
@@ -153,6 +154,7 @@ def measure(folder: Path, documents: int, threads: int, part_rows: int) -> dict[
         curate(replace(plan, steps=plan.steps[: number + 1]), run)
 
     (folder / "out").mkdir(exist_ok=True)
+    store_build(plan)
     timed("read", lambda: read_corpora(plan, progress.say, run))
     for number, step in enumerate(plan.steps):
         timed(step.settings.filter, lambda number=number: one_filter(number))

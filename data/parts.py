@@ -146,8 +146,14 @@ class Stage:
         batch = max(1, content.num_rows)
         write_file(self.file(index, table, "arrow"), to_arrow(content.combine_chunks(), batch))
 
-    def read(self, index: int, table: str = "part", suffix: str = "parquet") -> pa.Table:
-        """A part whose checksum holds; raises DamagedPart otherwise."""
+    def read(
+        self,
+        index: int,
+        table: str = "part",
+        suffix: str = "parquet",
+        columns: list[str] | None = None,
+    ) -> pa.Table:
+        """A part whose checksum holds, or `columns` of a Parquet part; else DamagedPart."""
         path = self.file(index, table, suffix)
         try:
             with pa.OSFile(str(path)) as file:
@@ -160,7 +166,7 @@ class Stage:
             reader = pa.BufferReader(content)
             if suffix == "arrow":
                 return pa.ipc.open_file(reader).read_all()
-            return pq.read_table(reader, page_checksum_verification=True)
+            return pq.read_table(reader, columns=columns, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise DamagedPart(path) from error
 

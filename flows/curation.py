@@ -173,7 +173,7 @@ def _judged(plan: Plan, judge: str, key: str) -> pl.DataFrame:
     source = next(source for source in plan.generated if source.name == judge)
     tables = []
     for part in range(source.samples.count()):
-        replies = pl.DataFrame(source.samples.read(part).select(["id", "seed_id", "meta"]))
+        replies = pl.DataFrame(source.samples.read(part, columns=["id", "seed_id", "meta"]))
         refused = pl.DataFrame(source.samples.read(part, "verdicts")).select("id")
         taken = replies.join(refused, on="id", how="anti").filter(pl.col("seed_id").is_not_null())
         values = [json.loads(meta or "{}").get(key) for meta in taken["meta"]]

@@ -97,7 +97,7 @@ def texts_of(source: AnySource, most: int = LOOKED_AT) -> pl.Series:
     ones are a fair sample."""
     found = [pl.Series("body", [], dtype=pl.String)]
     for part in range(source.samples.count()):
-        samples = pl.DataFrame(source.samples.read(part).select(["id", "text", "messages"]))
+        samples = pl.DataFrame(source.samples.read(part, columns=["id", "text", "messages"]))
         refused = pl.DataFrame(source.samples.read(part, "verdicts").select(["id"]))
         found.append(body(samples.join(refused, on="id", how="anti", maintain_order="left")))
         if sum(map(len, found)) >= most:

@@ -19,6 +19,8 @@ from flows.stages import sample_parts
 PROMPTS = "prompts"
 PARSE = "parse"
 READ = "read"
+NAMED = ["source", "tag", "stage", "filter", "reason"]
+COUNTS = {"rows": pl.Int64, "tokens": pl.Int64}
 
 
 def funnel(plan: Plan) -> pl.DataFrame:
@@ -28,9 +30,10 @@ def funnel(plan: Plan) -> pl.DataFrame:
     cleaners took of texts that stay is a row of no samples, with the reason `cleaned`. Raises
     ShardmillError where asked is not kept + rejected (+ cleaned), in rows or in tokens.
     """
-    tables = []
+    counted = []  # a part at a time: the rows of all would not fit
     for index, (source, part) in enumerate(sample_parts(plan)):
-        samples = pl.DataFrame(source.samples.read(part).select(["id", "source", "tag", "tokens"]))
+        tables = []
+        samples = pl.DataFrame(source.samples.read(part, columns=["id", "source", "tag", "tokens"]))
         tables.append(samples.with_columns(stage=pl.lit("asked"), rows=pl.lit(1)))
         left = samples
         first = PARSE if isinstance(source, Source) else READ
@@ -50,14 +53,10 @@ def funnel(plan: Plan) -> pl.DataFrame:
                 marked = [pl.lit(value, pl.String).alias(name) for name, value in label.items()]
                 tables.append(taken.with_columns(*marked, rows=pl.lit(0)))
         tables.append(left.with_columns(stage=pl.lit("kept"), rows=pl.lit(1)))
-    named = ["source", "tag", "stage", "filter", "reason"]
-    empty = pl.DataFrame(schema=dict.fromkeys(named, pl.String))
-    whole = pl.concat([empty, *tables], how="diagonal_relaxed")
-    table = whole.group_by(named).agg(
-        rows=pl.col("rows").cast(pl.Int64).sum(), tokens=pl.col("tokens").cast(pl.Int64).sum()
-    )
+        counted.append(_count(tables))
+    table = pl.concat([_count([]), *counted])
     table = pl.concat([table, _never_asked(plan, table)])
-    table = table.group_by(named).agg(pl.col("rows", "tokens").sum())
+    table = table.group_by(NAMED).agg(pl.col("rows", "tokens").sum())
     _check_sums(table)
     order = {"asked": -1, PROMPTS: 0, READ: 1, PARSE: 1, "kept": 99_999}
     order |= {_label(plan, n): 2 + n for n in range(len(plan.steps))}
@@ -68,6 +67,12 @@ def funnel(plan: Plan) -> pl.DataFrame:
         "reason",
         "tag",
     )
+
+
+def _count(tables: list[pl.DataFrame]) -> pl.DataFrame:
+    empty = pl.DataFrame(schema={**dict.fromkeys(NAMED, pl.String), **COUNTS})
+    whole = pl.concat([empty, *tables], how="diagonal_relaxed")
+    return whole.group_by(NAMED).agg(pl.col(name).cast(kind).sum() for name, kind in COUNTS.items())
 
 
 def _never_asked(plan: Plan, table: pl.DataFrame) -> pl.DataFrame:

@@ -322,8 +322,8 @@ def test_a_defect_in_the_sums_of_the_funnel_is_noticed(
     plan = build(write_recipe(fake.url), tmp_path / "out")
     original = type(plan.steps[0].verdicts).read
 
-    def doubled(self, index, table="part", suffix="parquet"):  # type: ignore[no-untyped-def]
-        found = original(self, index, table, suffix)
+    def doubled(self, index, table="part", **settings):  # type: ignore[no-untyped-def]
+        found = original(self, index, table, **settings)
         if table == "verdicts":
             id = original(self, index).column("id")[0].as_py()
             row = {"id": id, "filter": "x", "reason": "x", "figures": ""}
