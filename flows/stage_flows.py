@@ -9,9 +9,10 @@ from prefect.client.schemas.objects import State
 from data.errors import ShardmillError
 from data.parts import Stage, write_if_changed
 from flows.artifacts import publish_cost, publish_funnel, publish_summary
-from flows.build import mending, run_outputs, run_sources, run_tasks
+from flows.build import mending, run_outputs, run_sources
 from flows.curation import curate as run_filters
 from flows.flow_runs import SETTINGS, documented, run_flow, run_name
+from flows.part_tasks import Place, run_tasks, runner_at
 from flows.plan import Plan
 from flows.progress import Progress
 from flows.report import funnel
@@ -44,18 +45,21 @@ def curate(
     overrides: list[str] | None = None,
     scale: float = 1.0,
     offline: bool = False,
+    runner: Place = "threads",
+    ray_address: str | None = None,
 ) -> State[None] | None:
     """The filters of a recipe over its samples, and the funnel."""
 
     def work(plan: Plan, progress: Progress) -> None:
         def stages() -> None:
             need(plan, (source.samples for source in plan.sources), "generate")
-            run_filters(plan, progress.watching(run_tasks))
+            run_filters(plan, progress.watching(run))
             table = funnel(plan)
             write_if_changed(plan.out / "funnel.csv", table.write_csv().encode())
             publish_funnel(plan, table)
 
-        mending(progress, stages)
+        with runner_at(runner, ray_address, plan, progress) as run:
+            mending(progress, stages)
 
     return run_flow(recipe, out, overrides, scale, offline, work)
 
@@ -68,6 +72,8 @@ def pack(
     overrides: list[str] | None = None,
     scale: float = 1.0,
     offline: bool = False,
+    runner: Place = "threads",
+    ray_address: str | None = None,
 ) -> State[None] | None:
     """The kept samples of a recipe as tokens and packed shards."""
 
@@ -75,10 +81,11 @@ def pack(
         def stages() -> None:
             need(plan, (source.samples for source in plan.sources), "generate")
             need(plan, (step.verdicts for step in plan.steps), "curate")
-            table = run_outputs(plan, progress, progress.watching(run_tasks))
+            table = run_outputs(plan, progress, progress.watching(run))
             publish_summary(plan, table)
 
-        mending(progress, stages)
+        with runner_at(runner, ray_address, plan, progress) as run:
+            mending(progress, stages)
 
     return run_flow(recipe, out, overrides, scale, offline, work)
 
