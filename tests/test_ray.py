@@ -1,6 +1,7 @@
 """Parts on a real Ray cluster of two nodes on this machine: equal to threads, whoever dies."""
 
 import os
+import shlex
 import signal
 import threading
 import time
@@ -12,6 +13,11 @@ from typing import Any
 import polars
 import pytest
 import ray
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
 from ray.cluster_utils import Cluster
 
 from data import ROOT
@@ -26,6 +32,7 @@ from flows.ray_address import find_cluster
 from flows.stages import Counted, Runner
 from inference.server import free_port
 from tests.builds import build, digests
+from tests.guides import blocks
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray's own, about itself
 
@@ -46,7 +53,6 @@ class Two:
     def __init__(self) -> None:
         settings = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
         self.ray = Cluster(initialize_head=True, head_node_args=settings)
-        self.add()
 
     def add(self) -> Any:
         return self.ray.add_node(num_cpus=1, object_store_memory=100 << 20)
@@ -62,12 +68,15 @@ def two(own_prefect_home: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
         patch.setenv("RAY_AUTH_MODE", "disabled")  # no token in the user's home
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         server, url = local_prefect(tmp_path_factory.mktemp("server"))
-        server.start()
+        both = Two()
         try:
-            both = Two()
+            both.add()  # before the server: Ray gives a node 30 s to start
+            server.start()
             server.wait()
             patch.setenv("PREFECT_API_URL", url)
-            yield both
+            quiet = {PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+            with temporary_settings(quiet):  # the environment is read once
+                yield both
         finally:
             both.ray.shutdown()
             server.stop()
@@ -236,3 +245,13 @@ def test_a_flow_tells_what_is_wrong_with_the_address(two: Two, tmp_path: Path) -
     assert state is not None
     assert state.is_failed()
     assert "no Ray cluster answers" in str(state.message)
+
+
+def test_the_guide_s_commands_can_be_given() -> None:
+    (block,) = [text for text in blocks("docs/operating.md", "") if "--runner ray" in text]
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    ours = [words[1:] for words in lines if words[0] == "shardmill"]
+    assert len(ours) == 2
+    for words in ours:
+        app.parse_args(words, exit_on_error=False, print_error=False)
+    assert all(words[:2] == ["ray", "start"] for words in lines if words[0] != "shardmill")
