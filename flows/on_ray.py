@@ -65,7 +65,7 @@ def cluster(
         runner.__exit__(None, None, None)
 
 
-class LeanRunner(RayTaskRunner):  # type: ignore[misc, type-arg]
+class LeanRunner(RayTaskRunner):  # type: ignore[misc]
     """prefect-ray's runner without what it does again for each task.
 
     It serializes all of Prefect's settings for every task (0.1 s of CPU in the flow, 0.3 s in
