@@ -40,8 +40,7 @@ _turns: list[Turn] = []
 
 def write_file(path: Path, content: bytes | pa.Buffer) -> None:
     """Commit a whole file or nothing: temporary name, fsync, rename."""
-    own = f".{secrets.token_hex(4)}" if _turns else ""
-    temporary = path.with_name(f".{path.name}{own}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as handle:

@@ -1,14 +1,13 @@
 """The build: seeds > prompts > completions > samples > curate > tokenize > pack."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from polars import DataFrame
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 
-from data.errors import DamagedPart, ShardmillError
+from data.errors import DamagedPart
 from data.parts import drop
 from flows.artifacts import publish_cost, publish_funnel, publish_summary
 from flows.corpora import read_corpus
@@ -20,6 +19,7 @@ from flows.generation import Generation
 from flows.lookup import index_build
 from flows.outputs import leftovers, pack, shortfalls, tokenize
 from flows.page import write_page
+from flows.part_tasks import Place, run_tasks, runner_at
 from flows.plan import Plan
 from flows.progress import Progress
 from flows.prompting import prompt_losses, render_prompts
@@ -27,7 +27,7 @@ from flows.report import write_report
 from flows.samples import parse_samples
 from flows.seeds import read_seeds
 from flows.sharing import divided, watched
-from flows.stages import Missing, Runner, Work, run_parts
+from flows.stages import Missing, Runner, run_parts
 from flows.storing import store_build
 
 R = TypeVar("R")
@@ -76,16 +76,19 @@ def run_outputs(plan: Plan, progress: Progress, run: Runner = run_parts) -> Data
     return write_report(plan)
 
 
-def run_stages(plan: Plan, progress: Progress, run: Runner = run_parts) -> DataFrame:
-    """Whatever of the plan is not done, and the funnel."""
+def run_stages(
+    plan: Plan, progress: Progress, run: Runner = run_parts, far: Runner | None = None
+) -> DataFrame:
+    """Whatever of the plan is not done, and the funnel; `far` makes what comes after samples."""
     store(plan.out / "estimate.json", estimate(plan))
     store_build(plan)
+    far = watched(plan, progress, far or run)
     run = watched(plan, progress, run)
 
     def stages() -> DataFrame:
         run_sources(plan, progress, run)
-        curate(plan, run)
-        return run_outputs(plan, progress, run)
+        curate(plan, far)
+        return run_outputs(plan, progress, far)
 
     return mending(progress, stages)
 
@@ -101,25 +104,6 @@ def mending(progress: Progress, stages: Callable[[], R]) -> R:
     return stages()
 
 
-@task(task_run_name="{stage}-{index}", cache_policy=NO_CACHE, persist_result=False)
-def make_part(stage: str, index: int, work: Work) -> ShardmillError | None:
-    """One part. An error of ours is handed back, so that one line is logged and no trace."""
-    try:
-        work(index)
-    except ShardmillError as error:
-        return error
-    return None
-
-
-def run_tasks(stage: str, work: Work, indices: Sequence[int]) -> None:
-    """Parts as Prefect tasks, side by side."""
-    futures = [make_part.submit(stage, index, work) for index in indices]
-    errors = [future.result() for future in futures]
-    for error in errors:
-        if error is not None:
-            raise error
-
-
 @flow(name="build", flow_run_name=run_name, **SETTINGS)
 @documented
 def build(
@@ -129,11 +113,14 @@ def build(
     scale: float = 1.0,
     offline: bool = False,
     share: bool = False,
+    runner: Place = "threads",
+    ray_address: str | None = None,
 ) -> State[None] | None:
     """Build a recipe's shards."""
 
     def work(plan: Plan, progress: Progress) -> None:
-        table = run_stages(plan, progress, run_tasks)
+        with runner_at(runner, ray_address, plan, progress) as far:
+            table = run_stages(plan, progress, run_tasks, far)
         page = write_page(plan.out)
         publish_funnel(plan, table)
         publish_cost(plan)

@@ -1,6 +1,7 @@
 """Where a build's flow runs: reporting to the Prefect server that is set, or to one of its own."""
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ def api_url() -> str | None:
     return get_current_settings().api.url
 
 
-def run_flow(out: Path, given: dict[str, Any]) -> None:
-    """The build as a flow run in this process. Raises what the build raises."""
+def run_flow(out: Path, given: dict[str, Any], flow: str = "flows.build:build") -> None:
+    """A flow over OUT as a run in this process. Raises what the flow raises."""
     for name in ("NO_PROXY", "no_proxy"):  # loopback is not asked through a proxy
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
     if api_url():
-        _call_flow(out, given)
+        _call_flow(flow, {**given, "out": str(out)})
         return
     from flows.local_prefect import local_prefect
 
@@ -34,23 +35,22 @@ def run_flow(out: Path, given: dict[str, Any]) -> None:
     server.start()
     os.environ["PREFECT_API_URL"] = url
     try:
-        import flows.build  # noqa: F401 - a second of work while the server starts
-
+        import_module(flow.partition(":")[0])  # a second of work while the server starts
         server.wait()
-        _call_flow(out, given)
+        _call_flow(flow, {**given, "out": str(out)})
     finally:
         os.environ.pop("PREFECT_API_URL")
         server.stop()
 
 
-def _call_flow(out: Path, given: dict[str, Any]) -> None:
+def _call_flow(flow: str, given: dict[str, Any]) -> None:
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.build import build
-
+    module, _, name = flow.partition(":")
+    function = getattr(import_module(module), name)
     try:
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            state = build(**given, out=str(out), return_state=True)
+            state = function(**given, return_state=True)
     except RuntimeError as error:
         if "API" not in str(error):
             raise

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import cyclopts
 from cyclopts import Parameter
@@ -52,6 +52,8 @@ def run(
     scale: float = 1.0,
     offline: bool = False,
     share: bool = False,
+    runner: Literal["threads", "ray"] = "threads",
+    address: Annotated[str | None, Parameter(show_default=False)] = None,
     deployment: Annotated[str, Parameter(show_default=False)] = "",
     cancel_on_interrupt: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -77,6 +79,11 @@ def run(
     share
         Join other runs of the same command over the same folder, on this or other machines: each
         part is made by one of them.
+    runner
+        Where samples are curated, tokenized and packed: in threads here, or on a Ray cluster.
+    address
+        The Ray cluster, as HOST:PORT or ray://HOST:PORT; RAY_ADDRESS, or one of this machine for
+        the time of the run, if left out.
     deployment
         Let a worker do it, such as build/demo, and follow its run; what is not given here is as
         the deployment has it, paths are the worker's. Ctrl-C leaves the run going.
@@ -86,16 +93,21 @@ def run(
     for name, value in QUIET.items():  # before anything imports Prefect, which reads them once
         os.environ.setdefault(name, value)
     given = {"recipe": recipe, "overrides": list(set_), "scale": scale, "offline": offline}
-    given |= {"share": share}
+    given |= {"share": share, "runner": runner, "ray_address": address}
     if deployment:
         from flows.following import run_deployment
 
         defaults = {"recipe": "", "overrides": [], "scale": 1.0, "offline": False}
-        defaults["share"] = False
+        defaults |= {"share": False, "runner": "threads", "ray_address": None}
         changed = {key: value for key, value in given.items() if value != defaults[key]}
         changed |= {"out": str(out)} if out else {}
         run_deployment(deployment, changed, screen, cancel_on_interrupt=cancel_on_interrupt)
         return
+    if share and runner == "ray":
+        raise RecipeError(
+            "--share divides parts among builds, --runner ray among the nodes of one",
+            fix="leave one of them out",
+        )
     if not recipe:
         raise RecipeError("run which recipe?", fix="`shardmill list recipes` names them")
     from data.leases import lock
@@ -111,6 +123,10 @@ def run(
 
         screen.print(f"building {plan.recipe.name} in {plan.out}: {reused}", markup=False)
         plan.check_engine()
+        if runner == "ray":
+            from flows.ray_address import find_cluster
+
+            find_cluster(address)
         with lock(plan.out, share=share):
             pass  # taken by another build: say so before anything is started
         run_flow(plan.out, given)

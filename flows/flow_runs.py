@@ -1,5 +1,6 @@
 """What the flows share: their parameters, a run's name, its log and progress, how it ends."""
 
+import inspect
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -38,6 +39,10 @@ Args:
     share: Let other runs with the same parameters, on this or other machines that see the folder,
         make parts of the same build; none is made twice.
 """
+RUNNER = """    runner: `threads`, or `ray` to curate, tokenize and pack on a Ray cluster.
+    ray_address: The cluster, as HOST:PORT or ray://HOST:PORT; if left out the worker's
+        RAY_ADDRESS, or a cluster of its machine for the time of the run.
+"""
 
 
 class Settings(TypedDict):
@@ -55,7 +60,8 @@ SETTINGS: Settings = {
 
 def documented(function: Callable[P, R]) -> Callable[P, R]:
     """Prefect's forms show what a docstring says of a parameter: the flows all take the same."""
-    function.__doc__ = f"{function.__doc__}{PARAMETERS}"
+    runner = RUNNER if "runner" in inspect.signature(function).parameters else ""
+    function.__doc__ = f"{function.__doc__}{PARAMETERS}{runner}"
     return function
 
 

@@ -16,7 +16,7 @@ from data.tokenization import Tokenizer
 from filters.duplicates import join_pairs
 from flows.plan import Plan, Target
 from flows.rendering import Rendering, resolve_output
-from flows.stages import Missing, Runner, kept_samples, run_parts, sample_parts
+from flows.stages import Missing, Runner, kept_samples, run_parts, sample_part, sample_parts
 
 REFERENCE = "reference"
 """A file in a tokens stage all of whose parts were made by the reference encoder."""
@@ -33,14 +33,13 @@ def tokenize(
     stage = target.tokens
     if stage.done:
         return
-    rendering = resolve_output(target.name, target.settings)
     parts = sample_parts(plan)
     stage.begin()
     marker = stage.folder / REFERENCE
-    differing: list[int] = []
 
     def work(index: int) -> None:
-        source, _ = parts[index]
+        rendering = resolve_output(target.name, target.settings)  # kept by the process
+        source, _ = sample_part(plan, index)
         table = None
         if source.name in target.sources:
             tokenizer = rendering.tokenizer
@@ -55,7 +54,6 @@ def tokenize(
                 check=not slow,
             )
             if table is None:
-                differing.append(index)
                 return
         stage.write_arrow(index, _schema(rendering).empty_table() if table is None else table)
 
@@ -66,7 +64,7 @@ def tokenize(
         run(stage.name, work, Missing(range(len(parts)), there))
 
     make()
-    if differing:
+    if differing := [i for i in range(len(parts)) if not stage.has(i, suffix="arrow")]:
         say(
             f"{stage.name}: the fast encoder differs from the reference in part {differing[0]}; "
             "all parts are tokenized again by the reference"
@@ -146,7 +144,7 @@ def pack(
     if target.shards.done:
         return
     settings = target.settings
-    rendering = resolve_output(target.name, settings)
+    masked = resolve_output(target.name, settings).style.masked
     layout = Layout(
         sequence_length=settings.sequence_length,
         rows_per_shard=settings.rows_per_shard,
@@ -155,7 +153,7 @@ def pack(
         mix={name: mix.amount for name, mix in settings.mix.items()},
         pack=settings.pack,
         too_long=settings.render.too_long,
-        masked=rendering.style.masked,
+        masked=masked,
     )
 
     def work(index: int) -> None:
@@ -163,7 +161,7 @@ def pack(
             target.tokens,
             target.shards,
             layout,
-            rendering.tokenizer,
+            resolve_output(target.name, settings).tokenizer,
             target.shards.settings,
             duplicate_clusters(plan),
             wrote,

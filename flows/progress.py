@@ -15,7 +15,7 @@ from rich.text import Text
 
 from flows.console import make_console
 from flows.generation_view import GenerationView, Live, Share, Shares, clock
-from flows.stages import Runner, Work
+from flows.stages import Counted, Runner, Work
 
 __all__ = ["EVERY", "Live", "Progress", "Share", "Shares", "clock"]
 EVERY = 5.0
@@ -85,6 +85,10 @@ class Progress:
         self._started = self._last = 0.0
         self._counting = threading.Lock()
 
+    def __reduce__(self) -> tuple[type["Progress"], tuple[()]]:
+        """Sent with a part's work to another process, it shows nothing there."""
+        return Progress, ()
+
     def __enter__(self) -> "Progress":
         return self
 
@@ -144,14 +148,13 @@ class Progress:
             if not indices:
                 return
 
-            def counted(index: int) -> None:
-                work(index)
+            def made() -> None:
                 with self._counting:
                     parts.add()
                     self._tell_parts()
 
             with self._seen(Parts(name, len(indices))) as parts:
-                run(name, counted, indices)
+                run(name, Counted(work, made), indices)
             if self._log or parts.seconds >= WORTH_TELLING:
                 self.say(parts.summary())
             if parts.told and self._sink:

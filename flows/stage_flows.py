@@ -9,10 +9,11 @@ from prefect.client.schemas.objects import State
 from data.errors import ShardmillError
 from data.parts import Stage, write_if_changed
 from flows.artifacts import publish_cost, publish_funnel, publish_summary
-from flows.build import mending, run_outputs, run_sources, run_tasks
+from flows.build import mending, run_outputs, run_sources
 from flows.curation import curate as run_filters
 from flows.flow_runs import SETTINGS, documented, run_flow, run_name
 from flows.page import write_page
+from flows.part_tasks import Place, run_tasks, runner_at
 from flows.plan import Plan
 from flows.progress import Progress
 from flows.report import funnel
@@ -50,6 +51,8 @@ def curate(
     scale: float = 1.0,
     offline: bool = False,
     share: bool = False,
+    runner: Place = "threads",
+    ray_address: str | None = None,
 ) -> State[None] | None:
     """The filters of a recipe over its samples, and the funnel."""
 
@@ -58,12 +61,13 @@ def curate(
 
         def stages() -> None:
             need(plan, (source.samples for source in plan.sources), "generate")
-            run_filters(plan, watched(plan, progress, run_tasks))
+            run_filters(plan, watched(plan, progress, run))
             table = funnel(plan)
             write_if_changed(plan.out / "funnel.csv", table.write_csv().encode())
             publish_funnel(plan, table)
 
-        mending(progress, stages)
+        with runner_at(runner, ray_address, plan, progress) as run:
+            mending(progress, stages)
 
     return run_flow(recipe, out, overrides, scale, offline, share, work)
 
@@ -77,6 +81,8 @@ def pack(
     scale: float = 1.0,
     offline: bool = False,
     share: bool = False,
+    runner: Place = "threads",
+    ray_address: str | None = None,
 ) -> State[None] | None:
     """The kept samples of a recipe as tokens and packed shards."""
 
@@ -86,12 +92,13 @@ def pack(
         def stages() -> None:
             need(plan, (source.samples for source in plan.sources), "generate")
             need(plan, (step.verdicts for step in plan.steps), "curate")
-            table = run_outputs(plan, progress, watched(plan, progress, run_tasks))
+            table = run_outputs(plan, progress, watched(plan, progress, run))
             page = write_page(plan.out)
             publish_summary(plan, table)
             get_run_logger().info("report: %s", page.resolve().as_uri())
 
-        mending(progress, stages)
+        with runner_at(runner, ray_address, plan, progress) as run:
+            mending(progress, stages)
 
     return run_flow(recipe, out, overrides, scale, offline, share, work)
 

@@ -5,6 +5,7 @@ a flow gives as Prefect tasks and a test as a plain loop, and then its manifest.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -26,6 +27,18 @@ class Missing(list[int]):
         self.there = there
 
 
+@dataclass(frozen=True)
+class Counted:
+    """Work, and what this process does after each part; `work` alone is sent to another one."""
+
+    work: Work
+    made: Callable[[], None]
+
+    def __call__(self, index: int) -> None:
+        self.work(index)
+        self.made()
+
+
 def run_parts(name: str, work: Work, indices: Sequence[int]) -> None:
     """The plainest runner: one part after the other."""
     for index in indices:
@@ -37,7 +50,7 @@ def sample_parts(plan: Plan) -> list[tuple[AnySource, int]]:
     return [(source, part) for source in plan.sources for part in range(source.samples.count())]
 
 
-def _sample_part(plan: Plan, index: int) -> tuple[AnySource, int]:
+def sample_part(plan: Plan, index: int) -> tuple[AnySource, int]:
     """The n-th of `sample_parts`, without listing them all for each."""
     part = index
     for source in plan.sources:
@@ -51,7 +64,7 @@ def _sample_part(plan: Plan, index: int) -> tuple[AnySource, int]:
 def kept_samples(plan: Plan, index: int, steps: int | None = None) -> pl.DataFrame:
     """The n-th sample part as the first `steps` filters leave it: without the samples that
     they or parsing rejected, and with the text that cleaners made of the others."""
-    source, part = _sample_part(plan, index)
+    source, part = sample_part(plan, index)
     samples = pl.DataFrame(source.samples.read(part))
     verdicts = [source.samples.read(part, "verdicts")]
     verdicts += [step.verdicts.read(index) for step in plan.steps[:steps]]
