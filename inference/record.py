@@ -15,6 +15,7 @@ import queue
 import re
 import struct
 import threading
+import time
 import zipfile
 import zlib
 from array import array
@@ -29,6 +30,7 @@ import orjson
 
 from data.errors import OutputError
 from data.parts import output_error, write_file
+from data.store import appended, fetch_logs
 
 GROUP_SECONDS = 0.02
 LOG = re.compile(r"log-(\d{6})-\d+\.jsonl")
@@ -119,6 +121,7 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        fetch_logs(folder)
         self._logs: list[Path] = sorted(p for p in folder.glob("*.jsonl") if LOG.fullmatch(p.name))
         self._files: dict[int, BinaryIO] = {}
         found = [_index(path) for path in self._logs]
@@ -187,9 +190,9 @@ class Record:
         await durable
 
     def _open(self) -> Path:
-        """A log that did not exist: number and process id in the name."""
+        """A log that did not exist, be it on another machine: number and time in the name."""
         number = int(self._logs[-1].name[4:10]) + 1 if self._logs else 0
-        path = self._folder / f"log-{number:06d}-{os.getpid()}.jsonl"
+        path = self._folder / f"log-{number:06d}-{time.time_ns()}.jsonl"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             path.touch()
@@ -222,7 +225,7 @@ class Record:
         self, file: int, path: Path, group: list[tuple[bytes, asyncio.Future[None]]]
     ) -> None:
         try:
-            _write_all(file, [line for line, _ in group])
+            appended(path, _write_all(file, [line for line, _ in group]))
             error = None
         except OSError as failure:
             error = output_error(path, failure)
@@ -235,8 +238,8 @@ class Record:
         loop.call_soon_threadsafe(_settle, [durable for _, durable in group], error)
 
 
-def _write_all(file: int, lines: list[bytes]) -> None:
-    """All lines on disk, or none of them and OSError."""
+def _write_all(file: int, lines: list[bytes]) -> int:
+    """All lines on disk, or none of them and OSError; the file's size then."""
     start = os.fstat(file).st_size
     try:
         content = memoryview(b"".join(lines))
@@ -246,6 +249,7 @@ def _write_all(file: int, lines: list[bytes]) -> None:
     except OSError:
         os.ftruncate(file, start)
         raise
+    return os.fstat(file).st_size
 
 
 def _settle(group: "list[asyncio.Future[None]]", error: OutputError | None) -> None:

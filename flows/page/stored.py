@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from data.errors import DamagedPart
 from data.parts import MANIFEST, read_manifest
+from data.store import fetch
 from flows.page.record import read_record
 
 
@@ -92,7 +93,7 @@ class Stored:
     def _read(
         self, folder: str, table: str, index: int, columns: Sequence[str] | None
     ) -> pl.DataFrame:
-        path = self.out / folder / f"{table}-{index:05d}.parquet"
+        path = fetch(self.out / folder / f"{table}-{index:05d}.parquet")
         try:
             found = pq.ParquetFile(path, page_checksum_verification=True)
             with found:
