@@ -199,7 +199,7 @@ def _file_system() -> Any:
                 import s3fs  # noqa: PLC0415 - a second, for stores alone
             except ImportError as error:
                 raise StoreError(
-                    "object stores need s3fs", fix="pip install 'shardmill[s3]' -c constraints.txt"
+                    "object stores need s3fs", fix="pip install s3fs -c constraints.txt"
                 ) from error
             _made = s3fs.S3FileSystem(
                 skip_instance_cache=True,

@@ -1,7 +1,8 @@
 """Rows of seeds and corpora from files: JSON (Lines), CSV, Parquet, Arrow, text, folders, globs.
 
-Every reader streams; a row that cannot be read is a SourceError in its place, for the caller to
-raise or to count.
+A path may be an `s3://` address: its objects are fetched to files (data/remote.py). Every reader
+streams; a row that cannot be read is a SourceError in its place, for the caller to raise or to
+count.
 """
 
 import codecs
@@ -15,8 +16,10 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from data import places, remote
 from data.errors import SourceError
 from data.parts import sha256_file
+from data.places import is_url
 from data.rows import Row, read_json
 
 Found = tuple[str, Row | SourceError]
@@ -37,6 +40,10 @@ csv.field_size_limit(1 << 30)
 def find_files(path: str) -> tuple[Path, list[Path]]:
     """A file, all readable files below a folder, or the matches of a glob, in order, and the
     folder that they are named from. Raises SourceError where there are none."""
+    if is_url(path):
+        base, objects = remote.find(path)
+        alone = list(objects) == [remote.local(path)]
+        return base, list(objects) if alone else _readable(objects, base)
     try:
         whole = Path(path)
         if whole.is_file():
@@ -60,23 +67,28 @@ def _readable(paths: Iterable[Path], base: Path) -> list[Path]:
     found = sorted(
         path
         for path in paths
-        if path.is_file()
+        if (places.address_of(path) or path.is_file())
         and _suffix(path) in (*READERS, *TREES)
         and path.stem.upper() not in ABOUT
         and not any(part.startswith(".") for part in path.relative_to(base).parts)
     )
     if not found:
         known = ", ".join([*READERS, *TREES])
-        raise SourceError("holds no file to read", where=str(base), fix=f"readable are {known}")
+        where, fix = places.shown(base), f"readable are {known}"
+        raise SourceError("holds no file to read", where=where, fix=fix)
     return found
 
 
 def identify(path: str) -> str | list[list[str]]:
-    """What the files are: a file's sha256, or each one's name and sha256."""
+    """What the files are: a file's sha256, or each one's name and sha256; of objects the ETag, so
+    that none is fetched to plan a build."""
     base, files = find_files(path)
+    known = remote.find(path)[1] if is_url(path) else {}
+    said = [remote.identity(known[file]) if file in known else _identity(file) for file in files]
     if len(files) == 1:
-        return _identity(files[0])
-    return [[str(file.relative_to(base)), _identity(file)] for file in files]
+        return said[0]
+    names = [str(file.relative_to(base)) for file in files]
+    return [[name, identity] for name, identity in zip(names, said, strict=True)]
 
 
 def _identity(file: Path) -> str:
@@ -95,7 +107,7 @@ def read_files(path: str, form: str | None = None) -> Iterator[Found]:
         rows = unpack(found) if isinstance(found, pa.RecordBatch) else [found]
         for number, row in enumerate(rows, first):
             if isinstance(row, SourceError):
-                where = f"{base / name}:{number}"
+                where = f"{places.shown(base / name)}:{number}"
                 yield name, SourceError(row.what, where=where, fix=row.fix)
             else:
                 yield f"{name}:{number}", row
@@ -107,15 +119,16 @@ def read_batches(
     """What `read_files` gives, as a file's name and a row's number with the row, or of columnar
     files with a batch of rows from that number on."""
     base, files = find_files(path)
-    alone = files == [Path(path)]
+    alone = files == [remote.local(path)]
     for file in files:
         name = str(file.relative_to(base))
         try:
-            for number, found in _reader(file, form, alone)(file):
+            for number, found in _reader(file, form, alone)(remote.here(file)):
                 yield name, number, found
         except (OSError, EOFError, pa.ArrowException, csv.Error) as error:
             problem = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-            raise SourceError(f"cannot be read ({problem})", where=str(file)) from error
+            where = places.shown(file)
+            raise SourceError(f"cannot be read ({problem})", where=where) from error
 
 
 def _reader(file: Path, form: str | None, alone: bool) -> Any:
@@ -129,7 +142,7 @@ def _reader(file: Path, form: str | None, alone: bool) -> Any:
     if suffix not in READERS:
         raise SourceError(
             f"is of no readable kind: {suffix or 'it has no suffix'}",
-            where=str(file),
+            where=places.shown(file),
             fix=f"readable are {', '.join(READERS)}",
         )
     return READERS[suffix]
