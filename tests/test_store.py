@@ -23,6 +23,7 @@ from data.places import mirror, parse, shown
 from data.sources import find_files, identify, read_files
 from data.store import open_out, open_path
 from flows.collecting import gc
+from flows.inspection import find_outputs
 from flows.verification import drop_wrong, verify_folder
 from tests.builds import Notes, build, digests
 from tests.fake_server import FakeServer
@@ -73,15 +74,15 @@ def uploads(s3: S3Server) -> list[str]:
 def test_a_build_in_a_bucket(
     s3: S3Server, fake: FakeServer, write_recipe: WriteRecipe, tmp_path: Path
 ) -> None:
-    """Its shards are those of a folder's build, no manifest precedes its parts, and a machine
-    that knows nothing of it asks nothing and makes nothing again."""
+    """With failures on the way its files are those of a folder's build, no manifest precedes its
+    parts, and a machine that knows nothing of it asks for nothing and sends nothing again."""
     recipe, url = write_recipe(fake.url, change=few), f"s3://{BUCKET}/runs/whole"
     build(recipe, tmp_path / "here")
     asked = fake.requests
     calls = {"count": 0}
 
     def fault(method: str, key: str) -> str | None:
-        """Every seventh request fails, every fifth part comes slowly, one of them cut."""
+        """Every seventh request fails, and answers come slowly."""
         calls["count"] += 1
         if calls["count"] % 7 == 0:
             return "500" if calls["count"] % 2 else "503"
@@ -119,6 +120,8 @@ def test_a_build_in_a_bucket(
     assert not cut["left"]
     assert fake.requests == 2 * asked
     assert [key for key in uploads(s3)[len(before) :] if "lease" not in key] == []
+    assert not list(out.glob("shards/*/*.arrow"))  # nobody has asked for them
+    assert find_outputs(Path(url)) == [out / "shards" / "pretrain"]
     assert digests(out / "shards") == {
         name.removeprefix("shards/"): digest
         for name, digest in _digests(there).items()
@@ -225,7 +228,7 @@ def test_a_damaged_object_is_named_and_made_again(
     copy = out / samples  # a copy that goes bad is fetched again
     copy.write_bytes(b"y" * len(before[samples]))
     finish(recipe, url, "outputs.pretrain.sequence_length=32", notes=notes)
-    assert notes.lines[-1] == f"{copy} was damaged and is fetched again"
+    assert f"{copy} was damaged and is fetched again" in notes.lines
     assert fake.requests == asked
     unused = open_out(url) / "stages" / "verdicts.9.none-000000000000"
     unused.mkdir()
