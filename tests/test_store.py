@@ -160,26 +160,30 @@ def test_a_machine_that_is_lost_costs_what_was_not_sent(
     url = f"s3://{BUCKET}/runs/lost"
     killed: list[subprocess.Popen[bytes]] = []
 
-    def fault(body: dict[str, Any], before: int) -> str | None:
-        """The twentieth request waits until some replies are in the store, and kills."""
-        if len(engine.bodies) < 20 or not killed:
-            return None
-        while not s3.objects("runs/lost/completions/log"):
-            pass
-        killed[0].send_signal(signal.SIGKILL)
-        return "hang"
+    def hold(body: dict[str, Any], before: int) -> str | None:
+        return "hang" if len(engine.bodies) >= 20 else None
+
+    def kill(method: str, key: str) -> str | None:
+        """When the account is to be put, the replies before it are there."""
+        puts = [key for method, key in s3.seen if method == "PUT"]
+        if "completions/account" in key and any("completions/log" in put for put in puts):
+            killed[0].send_signal(signal.SIGKILL)
+            return "500"
+        return None
+
+    s3.fault = kill
 
     def many(recipe: dict[str, Any]) -> None:
         few(recipe)
         recipe["generate"]["books"]["samples"] = 24
         recipe["engine"]["concurrency"] = 2
 
-    with FakeServer(fault=fault) as engine:
+    with FakeServer(fault=hold) as engine:
         recipe = write_recipe(engine.url, change=many)
         command = [sys.executable, "-c", KILLED, str(recipe), url]
         killed.append(subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.getcwd()}))
         assert killed[0].wait(200) == -signal.SIGKILL
-        engine.fault = None
+        engine.fault = s3.fault = None
         sent = b"".join(
             content
             for name, content in sorted(s3.objects("runs/lost/completions").items())
