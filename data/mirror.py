@@ -101,7 +101,7 @@ class Mirror:
     def _fetch(self, name: str, digest: str | None) -> None:
         """Write an object here. Raises DamagedPart where it is gone or its checksum is another."""
         path = self.out / name
-        temporary = path.with_name(f".{path.name}.{threading.get_ident()}.tmp")
+        temporary = _temporary(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             if not self._objects.get(name, temporary):
@@ -244,7 +244,7 @@ class Mirror:
     def digest(self, path: Path) -> str | None:
         """sha256 of the object as it is in the store now, which takes the place of what is here
         if it is right; None where there is none."""
-        temporary = path.with_name(f".{path.name}.{threading.get_ident()}.tmp")
+        temporary = _temporary(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             if not self._objects.get(self.name(path), temporary):
@@ -255,6 +255,11 @@ class Mirror:
             return found
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A name of this thread's own: several processes may fetch one file."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
 
 
 def _is_small(name: str) -> bool:

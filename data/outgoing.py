@@ -31,7 +31,8 @@ class Outgoing:
 
     def add_later(self, path: Path) -> None:
         """A file that is written often: sent with the logs."""
-        self._later.add(path)
+        with self._lock:
+            self._later.add(path)
         self._tick()
 
     def appended(self, log: str, size: int) -> None:
@@ -67,8 +68,10 @@ class Outgoing:
 
     def _send_now(self) -> None:
         self.segments.send()
-        while self._later:
-            self.uploads.add(self._later.pop())
+        with self._lock:
+            later, self._later = self._later, set()
+        if later:
+            self.uploads.add(*later)
 
     def _tick(self) -> None:
         """Keep a thread at work while there is something to be sent now and then."""

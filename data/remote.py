@@ -5,6 +5,7 @@ would have to be taken up there. An object is fetched as a whole when it is read
 when it has changed.
 """
 
+import os
 import re
 import threading
 from pathlib import Path
@@ -74,7 +75,7 @@ def here(file: Path) -> Path:
         raise SourceError("is gone", where=str(address))
     if file.is_file() and known.is_file() and known.read_text() == identity(found[0]):
         return file
-    temporary = file.with_name(f".{file.name}.{threading.get_ident()}.tmp")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
         there = bucket.get(name, temporary)

@@ -24,9 +24,9 @@ class Uploads:
         self._failure: ShardmillError | None = None
         self._changed = threading.Condition()
 
-    def add(self, path: Path) -> None:
+    def add(self, *paths: Path) -> None:
         with self._changed:
-            self._waiting[path] = None
+            self._waiting.update(dict.fromkeys(paths))
             self._start()
             self._raise()
 
