@@ -63,7 +63,7 @@ def find_outputs(path: Path) -> list[Path]:
 
 def scan(folder: Path, split: str) -> pl.LazyFrame:
     """The split's rows; brackets and stars in the folder's name are no pattern."""
-    files = sorted(folder.glob(f"{split}-*-of-*.arrow"))
+    files = fetch_all(folder, f"{split}-*-of-*.arrow")
     return pl.scan_ipc(files, glob=False)
 
 

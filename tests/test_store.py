@@ -24,6 +24,7 @@ from data.sources import find_files, identify, read_files
 from data.store import open_out, open_path
 from flows.collecting import gc
 from flows.inspection import find_outputs
+from flows.page import write_page
 from flows.verification import drop_wrong, verify_folder
 from tests.builds import Notes, build, digests
 from tests.fake_server import FakeServer
@@ -121,6 +122,7 @@ def test_a_build_in_a_bucket(
     assert fake.requests == 2 * asked
     assert [key for key in uploads(s3)[len(before) :] if "lease" not in key] == []
     assert not list(out.glob("shards/*/*.arrow"))  # nobody has asked for them
+    assert write_page(out).is_file()
     assert find_outputs(Path(url)) == [out / "shards" / "pretrain"]
     assert digests(out / "shards") == {
         name.removeprefix("shards/"): digest
