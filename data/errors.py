@@ -6,6 +6,7 @@
     |-- EngineError           exit 1   no server, or it refuses to answer
     |-- BudgetReached         exit 1   engine.budget is used up; raise it to go on
     |-- OutputError           exit 1   OUT cannot be written: rights, disk full, taken
+    |-- StoreError            exit 1   an object store cannot be reached or refuses
     |-- DamagedPart           exit 1   a file differs from the checksum in its manifest
     `-- Interrupted           exit 130 Ctrl-C; the same command resumes
 
@@ -55,6 +56,10 @@ class BudgetReached(ShardmillError):
 
 
 class OutputError(ShardmillError):
+    pass
+
+
+class StoreError(ShardmillError):
     pass
 
 

@@ -30,6 +30,7 @@ from data.loader import Rows
 from data.packing import copy_segments
 from data.parts import MANIFEST, output_error, read_manifest, sha256_file, write_file
 from data.schema import fingerprint, id_type
+from data.store import fetch, push
 
 BLOCK = 1 << 22
 """Tokens of the documents that are held at once, where no single document is longer."""
@@ -122,7 +123,7 @@ class Source:
 
 def _check(folder: Path, manifest: dict[str, Any]) -> None:
     for part in manifest["parts"]:
-        path = folder / part["file"]
+        path = fetch(folder / part["file"])
         if not path.is_file() or sha256_file(path) != part["sha256"]:
             raise DamagedPart(path)
 
@@ -209,6 +210,7 @@ def export_shards(folder: Path, to: str, target: Path) -> bool:
             _swap(temporary, target)
     except OSError as error:
         raise output_error(target, error) from error
+    push(target)
     return True
 
 

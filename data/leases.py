@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from data import store
 from data.errors import OutputError
 from data.parts import output_error, write_file
 from data.schema import fingerprint
@@ -55,7 +56,8 @@ def lock(out: Path, *, share: bool = False) -> Iterator[None]:
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
-        yield
+        with store.holding(out):
+            yield
 
 
 class Leases:

@@ -70,7 +70,8 @@ class Rows:
             self.sequence_length = int(self.manifest["sequence_length"])
             parts = [p for p in self.manifest["parts"] if p["split"] == split and p["rows"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LoaderError(f"{self.folder}: holds no manifest.json of packed shards") from error
+            far = "; fetch it first, as with aws s3 sync" if "s3:/" in str(folder) else ""
+            raise LoaderError(f"{self.folder}: holds no manifest.json of shards{far}") from error
         if not parts:
             raise LoaderError(f"{self.folder}: holds no rows of a split {split!r}")
         self.manifest_hash = hashlib.sha256(content).hexdigest()[:16]

@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from data import checksums, store
 from data.errors import DamagedPart, OutputError
 from data.formats import to_arrow, to_parquet
 from data.schema import fingerprint
 
-MANIFEST = "manifest.json"
+MANIFEST, sha256_file = checksums.MANIFEST, checksums.sha256_file
 PART = re.compile(r"[a-z]+-\d{5,}(-of-\d{5,})?\.(parquet|arrow)")
 LAYOUT = 1
 """Raised when the meaning of stored parts changes: older stages are then made again."""
@@ -41,6 +42,7 @@ _turns: list[Turn] = []
 def write_file(path: Path, content: bytes | pa.Buffer) -> None:
     """Commit a whole file or nothing: temporary name, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    store.writing(path, content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as handle:
@@ -51,6 +53,7 @@ def write_file(path: Path, content: bytes | pa.Buffer) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise output_error(path, error) from error
+    store.written(path)
 
 
 def write_if_changed(path: Path, content: bytes) -> None:
@@ -81,11 +84,6 @@ def shared(turn: Turn) -> Iterator[None]:
         yield
     finally:
         _turns.pop()
-
-
-def sha256_file(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 @dataclass
@@ -121,16 +119,14 @@ class Stage:
         """Complete, with every file present in its recorded size."""
         manifest = self.manifest
         return manifest is not None and all(
-            (self.folder / part["file"]).is_file()
-            and (self.folder / part["file"]).stat().st_size == part["bytes"]
-            for part in manifest["parts"]
+            store.size_of(self.folder / part["file"]) == part["bytes"] for part in manifest["parts"]
         )
 
     def file(self, index: int, table: str = "part", suffix: str = "parquet") -> Path:
         return self.folder / f"{table}-{index:05d}.{suffix}"
 
     def has(self, index: int, table: str = "part", suffix: str = "parquet") -> bool:
-        return self.file(index, table, suffix).is_file()
+        return store.is_there(self.file(index, table, suffix))
 
     def count(self, table: str = "part") -> int:
         if self.manifest is None:
@@ -155,7 +151,7 @@ class Stage:
         """A part whose checksum holds, or `columns` of a Parquet part; else DamagedPart."""
         path = self.file(index, table, suffix)
         try:
-            with pa.OSFile(str(path)) as file:
+            with pa.OSFile(str(store.fetch(path))) as file:
                 content = file.read_buffer()
             expected = self._checksum(path.name)
             if expected is not None and hashlib.sha256(content).hexdigest() != expected:
@@ -172,7 +168,7 @@ class Stage:
     def map(self, index: int, table: str = "part") -> pa.Table:
         """An .arrow part as a memory map, its checksum tested first."""
         path = self.file(index, table, "arrow")
-        if not path.is_file() or self._checksum(path.name) != sha256_file(path):
+        if not store.fetch(path).is_file() or self._checksum(path.name) != sha256_file(path):
             raise DamagedPart(path)
         try:
             with pa.memory_map(str(path)) as file:  # the mapping outlives its file handle
@@ -225,12 +221,16 @@ class Stage:
         from what the manifest said of it."""
         try:
             with self._own_turn() as done:
-                if not done:
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                    forget(self.folder)
-                    self.clean()
+                if done:
+                    return
+                self.folder.mkdir(parents=True, exist_ok=True)
+                known = _read(self.folder).checksums
+                forget(self.folder)
+                self.clean()
         except OSError as error:
             raise output_error(self.folder, error) from error
+        if self.at is None:  # shards are packed anew
+            store.begin(self.folder, known)
 
     @contextmanager
     def _own_turn(self) -> Iterator[bool]:
@@ -290,10 +290,10 @@ def forget(folder: Path) -> None:
         path = folder / part["file"]
         if path.is_file() and sha256_file(path) != part["sha256"]:
             path.unlink()
-    (folder / MANIFEST).unlink(missing_ok=True)
+    store.remove(folder / MANIFEST)
 
 
 def drop(damaged: DamagedPart) -> None:
     """Forget a damaged part and its stage's manifest, so that the build makes it again."""
     forget(damaged.path.parent)
-    damaged.path.unlink(missing_ok=True)
+    store.remove(damaged.path)

@@ -1,7 +1,8 @@
 """Rows of seeds and corpora from files: JSON (Lines), CSV, Parquet, Arrow, text, folders, globs.
 
-Every reader streams; a row that cannot be read is a SourceError in its place, for the caller to
-raise or to count.
+A path may be an `s3://` address: its objects are fetched to files (data/remote.py). Every reader
+streams; a row that cannot be read is a SourceError in its place, for the caller to raise or to
+count.
 """
 
 import codecs
@@ -15,8 +16,9 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from data import places, remote
 from data.errors import SourceError
-from data.parts import sha256_file
+from data.places import is_url
 from data.rows import Row, read_json
 
 Found = tuple[str, Row | SourceError]
@@ -28,8 +30,6 @@ PACKED = (".gz", ".zst")
 BATCH_ROWS = 1024
 ABOUT = ("README", "LICENSE", "LICENCE", "CHANGELOG", "NOTICE", "CONTRIBUTING", "CITATION")
 """Files that speak of a folder and are no documents of it, whatever their suffix."""
-LARGE = 1 << 28
-"""Bytes from which a file is known by its size and time, not by its content."""
 
 csv.field_size_limit(1 << 30)
 
@@ -39,10 +39,11 @@ def find_files(path: str, form: str | None = None) -> tuple[Path, list[Path]]:
     folder that they are named from. Raises SourceError where there are none."""
     base, paths = _listed(path)
     known = _known(form)
-    found = [file for file in paths if paths == [Path(path)] or _suffix(file) in known]
+    alone = paths == [remote.local(path)]
+    found = [file for file in paths if alone or _suffix(file) in known]
     if not found:
         fix = f"readable are {', '.join(known)}"
-        raise SourceError("holds no file to read", where=str(base), fix=fix)
+        raise SourceError("holds no file to read", where=places.shown(base), fix=fix)
     return base, found
 
 
@@ -50,12 +51,14 @@ def passed_over(path: str, form: str | None = None) -> str:
     """One line on the files of a folder or a glob that are of no readable kind; empty where there
     are none."""
     base, paths = _listed(path)
-    others = [] if paths == [Path(path)] else [p for p in paths if _suffix(p) not in _known(form)]
+    alone = paths == [remote.local(path)]
+    others = [] if alone else [file for file in paths if _suffix(file) not in _known(form)]
     if not others:
         return ""
     shown = ", ".join(sorted({_suffix(file) or "no suffix" for file in others})[:12])
     files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
-    return f"{base}: {files} passed over ({shown}); readable are {', '.join(_known(form))}"
+    where = places.shown(base)
+    return f"{where}: {files} passed over ({shown}); readable are {', '.join(_known(form))}"
 
 
 def _known(form: str | None) -> tuple[str, ...]:
@@ -64,19 +67,24 @@ def _known(form: str | None) -> tuple[str, ...]:
 
 def _listed(path: str) -> tuple[Path, list[Path]]:
     """The files that a path names, in order; none that is hidden or speaks of its folder."""
+    if is_url(path):
+        base, objects = remote.find(path)
+        alone = list(objects) == [remote.local(path)]
+        return base, [file for file in objects if alone or _speaks(file, base)]
     try:
         whole = Path(path)
         if whole.is_file():
             return whole.parent, [whole]
         base, pattern = (whole, "**/*") if whole.is_dir() else _split_glob(whole)
-        return base, sorted(file for file in base.glob(pattern) if _speaks(file, base))
+        found = (file for file in base.glob(pattern) if file.is_file() and _speaks(file, base))
+        return base, sorted(found)
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot be read ({error})", where=path[:200]) from error
 
 
 def _speaks(file: Path, base: Path) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(base).parts)
-    return not hidden and file.stem.upper() not in ABOUT and file.is_file()
+    return not hidden and file.stem.upper() not in ABOUT
 
 
 def _split_glob(path: Path) -> tuple[Path, str]:
@@ -84,19 +92,6 @@ def _split_glob(path: Path) -> tuple[Path, str]:
     parts = path.parts
     wild = next((n for n, part in enumerate(parts) if set(part) & set("*?[")), len(parts) - 1)
     return Path(*parts[:wild]), str(Path(*parts[wild:]))
-
-
-def identify(path: str, form: str | None = None) -> str | list[list[str]]:
-    """What the files are: a file's sha256, or each one's name and sha256."""
-    base, files = find_files(path, form)
-    if len(files) == 1:
-        return _identity(files[0])
-    return [[str(file.relative_to(base)), _identity(file)] for file in files]
-
-
-def _identity(file: Path) -> str:
-    state = file.stat()
-    return sha256_file(file) if state.st_size < LARGE else f"{state.st_size}@{state.st_mtime_ns}"
 
 
 def read_files(path: str, form: str | None = None) -> Iterator[Found]:
@@ -110,7 +105,7 @@ def read_files(path: str, form: str | None = None) -> Iterator[Found]:
         rows = unpack(found) if isinstance(found, pa.RecordBatch) else [found]
         for number, row in enumerate(rows, first):
             if isinstance(row, SourceError):
-                where = f"{base / name}:{number}"
+                where = f"{places.shown(base / name)}:{number}"
                 yield name, SourceError(row.what, where=where, fix=row.fix)
             else:
                 yield f"{name}:{number}", row
@@ -122,15 +117,16 @@ def read_batches(
     """What `read_files` gives, as a file's name and a row's number with the row, or of columnar
     files with a batch of rows from that number on."""
     base, files = find_files(path, form)
-    alone = files == [Path(path)]
+    alone = files == [remote.local(path)]
     for file in files:
         name = str(file.relative_to(base))
         try:
-            for number, found in _reader(file, form, alone)(file):
+            for number, found in _reader(file, form, alone)(remote.here(file)):
                 yield name, number, found
         except (OSError, EOFError, pa.ArrowException, csv.Error) as error:
             problem = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-            raise SourceError(f"cannot be read ({problem})", where=str(file)) from error
+            where = places.shown(file)
+            raise SourceError(f"cannot be read ({problem})", where=where) from error
 
 
 def _reader(file: Path, form: str | None, alone: bool) -> Any:
@@ -144,7 +140,7 @@ def _reader(file: Path, form: str | None, alone: bool) -> Any:
     if suffix not in READERS:
         raise SourceError(
             f"is of no readable kind: {suffix or 'it has no suffix'}",
-            where=str(file),
+            where=places.shown(file),
             fix=f"readable are {', '.join(READERS)}",
         )
     return READERS[suffix]

@@ -23,11 +23,10 @@ from data.vocabularies import (
     WORDS,
     Definition,
     Reference,
-    cache_folder,
     find_definition,
 )
 
-__all__ = ["PACKAGED", "WORDS", "Tokenizer", "Unencodable", "cache_folder", "load_tokenizer"]
+__all__ = ["PACKAGED", "WORDS", "Tokenizer", "Unencodable", "load_tokenizer"]
 
 Ids = npt.NDArray[np.uint32]
 Offsets = npt.NDArray[np.int64]

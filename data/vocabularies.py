@@ -5,7 +5,6 @@ import functools
 import hashlib
 import importlib.util
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from data.errors import RecipeError
 from data.hub import quiet
+from data.places import cache_folder
 
 PACKAGED = {
     "gpt2": "the GPT-2 vocabulary, 50,257 ids",
@@ -49,14 +49,6 @@ class Definition:
     bos: str | None = None
     padding: str | None = None
     reference: Callable[[], Reference] | None = None
-
-
-def cache_folder() -> Path:
-    """Where converted models rest: SHARDMILL_CACHE, else the user's cache folder."""
-    chosen = os.environ.get("SHARDMILL_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardmill"
 
 
 def find_definition(name: str) -> Definition:

@@ -9,17 +9,23 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
+from data import remote
 from data.errors import SourceError
 from data.parts import read_manifest, sha256_file
+from data.places import is_url
 
 BATCH = 10_000
 
 
 def expand(path: str) -> list[Path]:
-    """The .jsonl and .parquet files of a path: one file, a folder, or a build's OUT.
+    """The .jsonl and .parquet files of a path: one file, a folder, a build's OUT, or objects.
 
     Raises SourceError where there is none.
     """
+    if is_url(path):
+        objects = [file for file in remote.find(path)[1] if file.suffix in (".jsonl", ".parquet")]
+        if objects:
+            return [remote.here(file) for file in objects]
     place = Path(path)
     if place.is_file():
         return [place]

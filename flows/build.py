@@ -9,6 +9,8 @@ from prefect.client.schemas.objects import State
 
 from data.errors import DamagedPart
 from data.parts import drop
+from data.places import shown
+from data.store import is_mended
 from flows.artifacts import publish_cost, publish_funnel, publish_summary
 from flows.corpora import read_corpus
 from flows.curation import curate
@@ -99,7 +101,10 @@ def mending(progress: Progress, stages: Callable[[], R]) -> R:
         try:
             return stages()
         except DamagedPart as damaged:
-            progress.say(f"{damaged.path} is damaged and is made again")
+            if is_mended(damaged.path):
+                progress.say(f"{damaged.path} was damaged and is fetched again")
+                continue
+            progress.say(f"{shown(damaged.path)} is damaged and is made again")
             drop(damaged)
     return stages()
 
@@ -127,6 +132,6 @@ def build(
         publish_summary(plan, table)
         get_run_logger().info("report: %s", page.resolve().as_uri())
         for target in plan.targets:
-            get_run_logger().info("shards in %s", target.shards.folder)
+            get_run_logger().info("shards in %s", shown(target.shards.folder))
 
     return run_flow(recipe, out, overrides, scale, offline, share, work)

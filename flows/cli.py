@@ -13,6 +13,8 @@ import cyclopts
 from cyclopts import Parameter
 
 from data.errors import Interrupted, RecipeError, ShardmillError, nearest
+from data.places import shown
+from data.store import flush
 from flows.calling import api_url, run_flow
 from flows.console import make_console
 
@@ -121,7 +123,7 @@ def run(
     else:
         from flows.report import funnel, show_account
 
-        screen.print(f"building {plan.recipe.name} in {plan.out}: {reused}", markup=False)
+        screen.print(f"building {plan.recipe.name} in {shown(plan.out)}: {reused}", markup=False)
         plan.check_engine()
         if runner == "ray":
             from flows.ray_address import find_cluster
@@ -168,7 +170,7 @@ def _summarize(plan: "Plan", table: "DataFrame") -> None:
             )
         if not manifest["splits"]["train"]["rows"]:
             screen.print(f"warning: {target.name} has no training rows", style="yellow")
-        screen.print(f"shards: {target.shards.folder}", markup=False)
+        screen.print(f"shards: {shown(target.shards.folder)}", markup=False)
     page = plan.out / "report" / "index.html"
     screen.print(f"report: {page.resolve().as_uri()}", markup=False)
 
@@ -190,14 +192,14 @@ def verify(path: Path, /, *, drop: bool = False) -> None:
 
     checked, wrong = verify_folder(path)
     for file, problem in wrong:
-        screen.print(f"wrong: {file} {problem}", markup=False)
+        screen.print(f"wrong: {shown(file)} {problem}", markup=False)
     if wrong and drop:
         drop_wrong(wrong)
     if wrong:
         done = "they are removed" if drop else "remove them with --drop"
         raise ShardmillError(
             f"{len(wrong)} of {checked} files are wrong",
-            where=str(path),
+            where=shown(path),
             fix=f"{done} and run the build again",
         )
     screen.print(f"{checked} files are as their manifests say")
@@ -257,6 +259,7 @@ def _guarded(command: Callable[[], object]) -> int:
     errors = make_console(stderr=True)
     try:
         command()
+        flush()
     except cyclopts.CycloptsError as error:
         errors.print(f"error: {error}; see `shardmill --help`", markup=False)
         return 2

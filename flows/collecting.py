@@ -13,6 +13,8 @@ from cyclopts import Parameter
 from data.errors import OutputError, RecipeError
 from data.leases import lock
 from data.parts import MANIFEST, output_error, read_manifest
+from data.places import shown
+from data.store import remove, remove_below, sizes_in
 from flows.console import make_console
 from flows.stored import find_out, read_builds
 
@@ -74,10 +76,11 @@ def find_unused(out: Path, recipes: Iterable[str] = ()) -> list[dict[str, Any]]:
             continue
         files = [path.stat() for path in folder.rglob("*") if path.is_file()]
         newest = max([folder.stat().st_mtime, *(file.st_mtime for file in files)])
+        sizes = sizes_in(folder)
         found.append(
             {
                 "stage": folder.name,
-                "bytes": sum(file.st_size for file in files),
+                "bytes": sum(sizes.values()),
                 "days": round(max(0.0, time.time() - newest) / 86_400, 2),
                 "done": read_manifest(folder) is not None,
             }
@@ -116,7 +119,8 @@ def _remove(folder: Path) -> None:
     if folder.is_symlink():
         raise OutputError("is a link", where=str(folder), fix="remove it yourself")
     try:
-        (folder / MANIFEST).unlink(missing_ok=True)
+        remove(folder / MANIFEST)
+        remove_below(folder)
         shutil.rmtree(folder)
     except OSError as error:
         raise output_error(folder, error) from error
@@ -145,4 +149,4 @@ def _list(out: Path, unused: list[dict[str, Any]]) -> None:
             markup=False,
         )
     size = sum(stage["bytes"] for stage in unused)
-    screen.print(f"{len(unused)} stages of {out}, {size / 1e6:,.1f} MB", markup=False)
+    screen.print(f"{len(unused)} stages of {shown(out)}, {size / 1e6:,.1f} MB", markup=False)

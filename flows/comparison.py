@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from data.places import shown
 from data.schema import show_id
 from flows.frames import build_frame
 from flows.stored import StoredBuild
@@ -27,8 +28,8 @@ def compare(a: StoredBuild, b: StoredBuild, examples: int) -> Facts:
     changed = both.filter(pl.col("text") != pl.col("text_b"))
     moved = both.filter(pl.col("verdict").ne_missing(pl.col("verdict_b")))
     return {
-        "a": {"out": str(a.out), "recipe": a.name, "hash": a.facts["hash"]},
-        "b": {"out": str(b.out), "recipe": b.name, "hash": b.facts["hash"]},
+        "a": {"out": shown(a.out), "recipe": a.name, "hash": a.facts["hash"]},
+        "b": {"out": shown(b.out), "recipe": b.name, "hash": b.facts["hash"]},
         "recipe": _differences(_recipe(a), _recipe(b)),
         "versions": _differences(_versions(a), _versions(b)),
         "funnel": _funnels(a, b),

@@ -15,6 +15,7 @@ from data.errors import SourceError
 from data.hub import read_hub_tables
 from data.mapping import DETAIL, REASON
 from data.parts import Stage
+from data.places import shown
 from data.rows import Row
 from data.sources import find_files
 from data.tables import AT, FIX, PROBLEM, read_file_tables, read_hub_frames
@@ -147,7 +148,7 @@ def _stop(source: ReadSource, rows: pl.DataFrame) -> None:
         at, problem, fix = bad.select(AT, PROBLEM, FIX).row(0)
         settings = source.settings
         base = find_files(settings.file)[0] if settings.file is not None else None
-        where = str(base / at) if base is not None else f"{settings.shown}, row {at}"
+        where = shown(base / at) if base is not None else f"{settings.shown}, row {at}"
         raise SourceError(problem, where=where, fix=fix or "mend it, or set bad_rows: skip")
 
 

@@ -14,7 +14,8 @@ class Reading(Block):
     """Rows of a file or a hub set."""
 
     file: str | None = None
-    """JSON (Lines), CSV, Parquet, Arrow or text, .gz or .zst too; a folder of them; a glob."""
+    """JSON (Lines), CSV, Parquet, Arrow or text, .gz or .zst too; a folder of them; a glob. Here,
+    or in a bucket: s3://bucket/folder."""
     hub: str | None = None
     """A dataset of the hub, or a folder laid out as one, read as a stream."""
     name: str | None = None

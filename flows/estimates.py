@@ -12,7 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from data.parts import read_manifest
+from data.parts import read_manifest, write_file
+from data.store import fetch_all
 from flows.plan import Plan, ReadSource, Source, Target
 
 SURE = 2.58
@@ -142,7 +143,7 @@ def _mixed(target: Target, there: dict[str, float | None]) -> int | None:
 
 def _corpus_tokens(out: Path, corpus: ReadSource) -> float | None:
     if corpus.samples.done:
-        files = sorted(corpus.samples.folder.glob("part-*.parquet"))
+        files = fetch_all(corpus.samples.folder, "part-*.parquet")
         counted = _table(pl.scan_parquet(files).select(pl.col("tokens").cast(pl.Int64).sum()))
         return (
             None
@@ -167,7 +168,7 @@ def _table(query: pl.LazyFrame) -> pl.DataFrame | None:
 def observe(out: Path, source: Source) -> Observed | None:
     """Replies of the newest completions stage of the source's name, finished or not."""
     for folder in _newest(out, source.completions.name):
-        files = sorted(folder.glob("part-*.parquet"))
+        files = fetch_all(folder, "part-*.parquet")
         if not files:
             continue
         asked = pl.scan_parquet(files).filter(pl.col("error").is_null())
@@ -195,7 +196,7 @@ def recorded(out: Path, source: Source) -> int:
             manifest is None or not _same_requests(out, manifest, source)
         ):
             continue
-        files = sorted(folder.glob("part-*.parquet"))
+        files = fetch_all(folder, "part-*.parquet")
         counted = _table(pl.scan_parquet(files).select(pl.len())) if files else None
         most = max(most, 0 if counted is None else int(counted.item()))
     return most
@@ -287,5 +288,4 @@ def store(path: Path, estimates: list[Estimate]) -> None:
     """Beside the build, so that a later `plan` can hold it against what came."""
     content = {one.source: asdict(one) for one in estimates if one.to_ask}
     if content:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n")
+        write_file(path, json.dumps(content, indent=1).encode() + b"\n")

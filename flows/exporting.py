@@ -7,6 +7,8 @@ from cyclopts import Parameter
 
 from data.errors import RecipeError
 from data.export import export_shards, load_exporter
+from data.places import shown
+from data.store import open_out, open_path
 from flows.console import make_console
 from flows.inspection import find_outputs
 
@@ -40,12 +42,14 @@ def export(
         The Ray cluster, as for `shardmill run`.
     """
     load_exporter(to)
+    path = open_path(path)
     folders = find_outputs(path)
     if out is not None and len(folders) > 1:
         names = ", ".join(folder.name for folder in folders)
         raise RecipeError(f"--out takes one output and {path} has {names}", fix="name one's folder")
     targets = [
-        out or folder.resolve().parent.parent / "exports" / folder.name / to for folder in folders
+        open_out(out) if out else folder.resolve().parent.parent / "exports" / folder.name / to
+        for folder in folders
     ]
     if runner == "ray":
         from flows.calling import run_flow
@@ -56,8 +60,8 @@ def export(
         given |= {"targets": [str(target.resolve()) for target in targets], "ray_address": address}
         run_flow(folders[0].resolve().parent.parent, given, "flows.export_flow:export")
         for target in targets:
-            screen.print(f"exported: {target}", markup=False)
+            screen.print(f"exported: {shown(target)}", markup=False)
         return
     for folder, target in zip(folders, targets, strict=True):
         state = "exported" if export_shards(folder, to, target) else "nothing to do"
-        screen.print(f"{state}: {target}", markup=False)
+        screen.print(f"{state}: {shown(target)}", markup=False)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data import ROOT, schema
+from data import ROOT, remote, schema
 from data.errors import RecipeError, nearest
+from data.places import is_url
 from filters import Judge, load_filter
 from flows.recipe import CurationStep, Recipe, make_knobs
 
@@ -33,6 +34,8 @@ def anchored_step(step: CurationStep, path: Path, number: int) -> CurationStep:
     """The step with its files beside the recipe, here or in the project made absolute."""
 
     def find(name: str) -> str:
+        if is_url(name) and remote.find(name)[1]:
+            return name
         with contextlib.suppress(OSError, ValueError):
             for base in (path.resolve().parent, Path.cwd(), ROOT):
                 if (base / name).exists():

@@ -16,8 +16,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-from data import ROOT
+from data import ROOT, remote
 from data.errors import RecipeError
+from data.places import is_url, parse
 from flows.corpus_recipe import Reading
 from flows.draws import Draw
 from flows.recipe import Generate, make_knobs
@@ -73,7 +74,7 @@ def _draw(knob: str, choices: Any) -> Draw:
     if isinstance(choices, dict) and isinstance(choices.get("file"), str):
         if len(choices) > 1:
             raise RecipeError(f"vary.{knob}: beside file stands {list(choices)[1]!r}")
-        shares = dict.fromkeys(_words(knob, Path(choices["file"])), 1)
+        shares = dict.fromkeys(_words(knob, remote.local(choices["file"])), 1)
     elif isinstance(choices, dict):
         shares = choices
     elif isinstance(choices, list):
@@ -100,7 +101,7 @@ def _is_share(share: Any) -> bool:
 
 def _words(knob: str, path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = remote.here(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise RecipeError(f"vary.{knob}: {path} cannot be read ({error})") from error
     words = [line.strip() for line in lines if line.strip()]
@@ -155,7 +156,10 @@ def anchored_rows(rows: R, path: Path, place: str) -> R:
 
 
 def find_input(name: str, recipe: Path, where: str) -> str:
-    """A file, a folder or a glob beside the recipe, here or in the project, made absolute."""
+    """A file, a folder or a glob beside the recipe, here or in the project, made absolute; or an
+    address of an object store."""
+    if is_url(name) and remote.find(name)[1]:
+        return str(parse(name))
     with contextlib.suppress(OSError, ValueError):
         for base in (recipe.resolve().parent, Path.cwd(), ROOT):
             if (base / name).exists():

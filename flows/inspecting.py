@@ -11,6 +11,7 @@ from rich.text import Text
 
 from data.errors import RecipeError
 from data.parts import read_manifest
+from data.store import fetch, names_in, open_path, sizes_in
 from data.tokenization import Tokenizer
 from flows import frames, inspection
 from flows.console import make_console
@@ -100,7 +101,7 @@ def _expression(where: str) -> pl.Expr:
 
 def _look(path: Path, ask: Ask, selects: bool, rejected: list[str] | None) -> dict[str, Any]:
     """One entry a thing that was found; those of a build are its stages and then its shards."""
-    reason = rejected[0] if rejected else None
+    reason, path = rejected[0] if rejected else None, fetch(open_path(path))
     about: dict[str, Any]
     if path.is_dir() and path.resolve().parent.name == "stages":
         stage = frames.stage_at(path.resolve())
@@ -152,8 +153,8 @@ def _overview(path: Path) -> list[dict[str, Any]]:
                 {
                     "stage": name,
                     "state": frames.state(stage),
-                    "parts": len(stage.files()),
-                    "bytes": sum(file.stat().st_size for file in stage.path.glob("*-*.*")),
+                    "parts": len(names_in(stage.path, "part-[0-9]*.*")),
+                    "bytes": sum(sizes_in(stage.path, "*-*.*").values()),
                 }
                 for name in build.facts["stages"]
                 for stage in [build.stage(name)]

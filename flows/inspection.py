@@ -16,6 +16,7 @@ from data.errors import RecipeError, SourceError
 from data.parts import read_manifest
 from data.schema import show_id
 from data.shards import shard_files
+from data.store import fetch_all, open_path
 from data.tokenization import Tokenizer, load_tokenizer
 from flows.showing import one_line, visible
 
@@ -46,6 +47,7 @@ class Ask:
 
 def find_outputs(path: Path) -> list[Path]:
     """The folders with shards at or below `path`. Raises SourceError where there is none."""
+    path = open_path(path)
     candidates = [path, *path.glob("*"), *path.glob("shards/*")] if path.is_dir() else []
     found = sorted({p for p in candidates if "splits" in (read_manifest(p) or {})})
     if not found:
@@ -54,12 +56,14 @@ def find_outputs(path: Path) -> list[Path]:
             where=str(path),
             fix="give a build's folder, such as runs/demo, or its shards folder",
         )
+    for folder in found:
+        fetch_all(folder, "*.arrow")
     return found
 
 
 def scan(folder: Path, split: str) -> pl.LazyFrame:
     """The split's rows; brackets and stars in the folder's name are no pattern."""
-    files = sorted(folder.glob(f"{split}-*-of-*.arrow"))
+    files = fetch_all(folder, f"{split}-*-of-*.arrow")
     return pl.scan_ipc(files, glob=False)
 
 

@@ -20,6 +20,7 @@ from data.errors import DamagedPart, OutputError, RecipeError
 from data.formats import to_arrow
 from data.parts import write_file
 from data.schema import show_id
+from data.store import names_in
 from flows.scanning import scan_parts
 from flows.stored import StoredBuild, StoredStage, read_builds
 
@@ -82,8 +83,9 @@ def index_build(out: Path, name: str) -> None:
     Raises DamagedPart."""
     for build in read_builds(out):
         for stage, table, column in _asked(build) if build.name == name else ():
-            manifest = stage.manifest
-            if manifest is not None:
+            manifest, names = stage.manifest, names_in(stage.path, f"{table}-[0-9]*.*")
+            here = all((stage.path / name).is_file() for name in names)  # none is fetched for this
+            if manifest is not None and here:
                 for _ in _indexes(stage, manifest["manifest"], table, column):
                     pass
 

@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from data import schema
 from data.encoding import Encoded, Lists, encode, sample_agrees
+from data.parts import write_file
 from data.shards import FACTS, Layout, write_shards
+from data.store import fetch_all, remove
 from data.tokenization import Tokenizer
 from filters.duplicates import join_pairs
 from flows.plan import Plan, Target
@@ -69,9 +71,8 @@ def tokenize(
             f"{stage.name}: the fast encoder differs from the reference in part {differing[0]}; "
             "all parts are tokenized again by the reference"
         )
-        for path in stage.folder.glob("*.arrow"):
-            path.unlink()
-        marker.touch()
+        remove(*stage.folder.glob("*.arrow"))
+        write_file(marker, b"")
         make()
     encoder = "reference" if marker.is_file() else "fast"
     stage.finish(sources=list(target.sources), encoder=encoder)
@@ -196,7 +197,7 @@ def duplicate_clusters(
     tables = [
         pl.read_parquet(file, columns=["id", "cluster"], glob=False)
         for step in plan.steps
-        for file in sorted(step.verdicts.folder.glob("clusters-*.parquet"))
+        for file in fetch_all(step.verdicts.folder, "clusters-*.parquet")
     ]
     if not tables:
         return None

@@ -15,6 +15,7 @@ from data.decoding import decode
 from data.errors import DamagedPart, RecipeError
 from data.parts import read_manifest
 from data.schema import show_id
+from data.store import fetch_all
 from flows.stored import StoredBuild
 
 FACTS = b"shardmill"
@@ -27,6 +28,7 @@ def placed(build: StoredBuild, output: str, place: int, id: int) -> dict[str, An
     tokens = build.stage(build.facts["outputs"][output]["tokens"])
     length, gate = _tokens(tokens.file(place), id)
     folder = build.out / "shards" / output
+    fetch_all(folder, "*.arrow")
     manifest = read_manifest(folder)
     current = manifest is not None and tokens.path.name in manifest["inputs"]
     rows = list(_rows(folder, manifest, id)) if manifest and current else []
@@ -146,6 +148,7 @@ def _tokenizer(shard: Path, manifest: dict[str, Any]) -> bytes:
 
 
 def _shard(out: Path, name: str) -> Path:
+    fetch_all(out / "shards", "*.arrow")
     found = [path for path in (out / "shards" / name, Path(name)) if path.is_file()]
     found = found[:1] or sorted(path for path in out.glob("shards/*/*.arrow") if path.name == name)
     if len(found) == 1:

@@ -11,6 +11,7 @@ from pathlib import Path
 from data.errors import RecipeError
 from data.leases import Leases
 from data.parts import Stage
+from data.store import open_out
 from data.templates import template_source
 from filters import Judge, filter_source, load_filter
 from flows.loading import load_recipe
@@ -122,9 +123,10 @@ def plan_build(
     offline: bool = False,
     check: bool = True,
 ) -> Plan:
-    """The plan of a shipped recipe or a recipe file; `out` is runs/<name> where left out."""
+    """The plan of a shipped recipe or a recipe file; `out` is runs/<name> where left out, or an
+    address of an object store."""
     recipe = load_recipe(name, overrides, scale, offline=offline)
-    return make_plan(recipe, Path(out or Path("runs") / recipe.name), check=check)
+    return make_plan(recipe, open_out(out or Path("runs") / recipe.name), check=check)
 
 
 def make_plan(recipe: Recipe, out: Path, *, check: bool = True) -> Plan:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.parts import Stage, read_manifest
+from data.store import names_in
 from flows.plan import Plan
 
 CODE = ("code", "templates")
@@ -35,7 +36,7 @@ def stage_states(plan: Plan) -> list[StageState]:
             states.append(StageState(stage.name, "done", "", stage.folder))
             continue
         anew.add(stage.name)
-        parts = sum(1 for _ in stage.folder.glob("part-*")) if stage.at is None else 0
+        parts = len(names_in(stage.folder, "part-*")) if stage.at is None else 0
         why = "; ".join(_reasons(stage, earlier.get(stage.name), anew))
         if parts:
             why = f"{parts:,} parts are there, the rest is missing"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from data.store import open_path
 from flows.console import make_console
 from flows.page import write_page
 
@@ -26,7 +27,7 @@ def report(
     open_
         Show it in the browser.
     """
-    page = write_page(out).resolve().as_uri()
+    page = write_page(open_path(out)).resolve().as_uri()
     screen.print(f"report: {page}", markup=False)
     if open_ and not webbrowser.open(page):
         screen.print("no browser was found here: open that address in one", markup=False)

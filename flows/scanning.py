@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from data.errors import DamagedPart
+from data.store import fetch
 
 
 def scan_parts(
@@ -13,7 +14,8 @@ def scan_parts(
 ) -> pl.DataFrame:
     """The columns and `place`: which of the files, all of one form, a row stands in. Rows keep
     their order. Raises DamagedPart."""
-    scan = _scan(list(files))
+    files = [fetch(file) for file in files]
+    scan = _scan(files)
     rows = (scan if where is None else scan.filter(where)).select(pl.col("file"), **columns)
     try:
         found = rows.collect()

@@ -14,6 +14,7 @@ from data.errors import SourceError
 from data.hub import read_hub
 from data.outlines import read_outline, walk
 from data.parts import PART
+from data.places import shown
 from data.rows import Row, cut, encode, find, matches, pick, read_json
 from data.sources import Found, find_files, read_files
 from flows.corpora import corpus_rows
@@ -150,7 +151,7 @@ def _kept(source: Source) -> Iterator[Found]:
 def _place(settings: Seeds, at: str) -> str:
     """Where a row stands, as a user looks for it."""
     if settings.file is not None:
-        return str(find_files(settings.file, settings.form)[0] / at)
+        return shown(find_files(settings.file, settings.form)[0] / at)
     return f"{settings.shown}, row {at}"
 
 

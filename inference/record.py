@@ -30,6 +30,7 @@ import orjson
 
 from data.errors import OutputError
 from data.parts import output_error, write_file
+from data.store import appended, fetch_logs
 
 GROUP_SECONDS = 0.02
 LOG = re.compile(r"log-(\d{6})-\d+\.jsonl")
@@ -120,6 +121,7 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        fetch_logs(folder)
         self._files: dict[int, BinaryIO] = {}
         self._own: Path | None = None
         self._waiting: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]] | None]
@@ -242,7 +244,7 @@ class Record:
         self, file: int, path: Path, group: list[tuple[bytes, asyncio.Future[None]]]
     ) -> None:
         try:
-            _write_all(file, [line for line, _ in group])
+            appended(path, _write_all(file, [line for line, _ in group]))
             error = None
         except OSError as failure:
             error = output_error(path, failure)
@@ -255,8 +257,8 @@ class Record:
         loop.call_soon_threadsafe(_settle, [durable for _, durable in group], error)
 
 
-def _write_all(file: int, lines: list[bytes]) -> None:
-    """All lines on disk, or none of them and OSError."""
+def _write_all(file: int, lines: list[bytes]) -> int:
+    """All lines on disk, or none of them and OSError; the file's size then."""
     start = os.fstat(file).st_size
     try:
         content = memoryview(b"".join(lines))
@@ -266,6 +268,7 @@ def _write_all(file: int, lines: list[bytes]) -> None:
     except OSError:
         os.ftruncate(file, start)
         raise
+    return os.fstat(file).st_size
 
 
 def _settle(group: "list[asyncio.Future[None]]", error: OutputError | None) -> None:

@@ -15,9 +15,10 @@ import pytest
 
 from data.errors import SourceError
 from data.hub import _explained, find_split, read_hub, read_hub_tables
+from data.identity import identify
 from data.outlines import COVERED, read_outline, walk
 from data.rows import cut, encode, pick
-from data.sources import find_files, identify, passed_over, read_files
+from data.sources import find_files, passed_over, read_files
 
 ROWS = [{"topic": "Ice", "level": "a"}, {"topic": 'Größe, "quoted"', "level": "b"}]
 FRAME = pl.DataFrame(ROWS)
