@@ -8,7 +8,7 @@ import numpy.typing as npt
 from filters.characters import Folds, decode, fold, folds
 from filters.compiled import kernel
 from filters.kernels import Bytes, Hashes, Ints
-from filters.words import chunk_end, hash_ngrams, split_chunk
+from filters.words import Room, chunk_end, hash_ngrams, split_chunk, work_room
 
 LONGEST_ITEM = 512
 """Words; longer items are looked for in pieces."""
@@ -37,12 +37,12 @@ class Index:
 
 
 @kernel
-def _split(text: Bytes, table: Folds, ends: Hashes, out: Hashes) -> int:
+def _split(text: Bytes, table: Folds, room: Room, out: Hashes) -> int:
     """All words of a text into `out`, of len(text) + 1 entries; how many."""
     at, count = 0, 0
     while at < len(text):
         cut = chunk_end(text, at)
-        count = split_chunk(text[at:cut], table, out, ends, count)
+        count = split_chunk(text[at:cut], table, room, out, count)
         at = cut
     return count
 
@@ -50,10 +50,10 @@ def _split(text: Bytes, table: Folds, ends: Hashes, out: Hashes) -> int:
 @kernel
 def split_all(data: Bytes, offsets: Ints, table: Folds) -> tuple[Hashes, Ints]:
     """The words of all texts in a row, and their borders."""
-    ends = np.empty(len(data) + 2, np.uint64)
+    room = work_room()
     words, borders = np.empty(len(data) + 2, np.uint64), np.zeros(len(offsets), np.int64)
     for row in range(len(offsets) - 1):
-        count = _split(data[offsets[row] : offsets[row + 1]], table, ends, words[borders[row] :])
+        count = _split(data[offsets[row] : offsets[row + 1]], table, room, words[borders[row] :])
         borders[row + 1] = borders[row] + count
     return words[: borders[-1]].copy(), borders
 
@@ -147,12 +147,12 @@ def find_matches(
     for row in range(len(offsets) - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])
     sums, words = np.empty(longest + 2, np.uint64), np.empty(longest + 2, np.uint64)
-    ends = np.empty(longest + 2, np.uint64)
+    room = work_room()
     checked = np.full(len(item_borders), -1, np.int64)  # the word up to which an item is done
     owner = np.full(len(item_borders), -1, np.int64)
     best, runs = np.empty(1, np.int32), np.empty(1, np.int32)
     for row in range(len(offsets) - 1):
-        text = words[: _split(data[offsets[row] : offsets[row + 1]], table, ends, words)]
+        text = words[: _split(data[offsets[row] : offsets[row + 1]], table, room, words)]
         for turn in range(1 if short == size else 2):
             length = short if turn else size
             for at in range(hash_ngrams(text, len(text), length, sums)):
