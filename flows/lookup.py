@@ -25,11 +25,8 @@ _STAMP = b"manifest"
 _KEYS = {
     "id": pl.col("id"),
     "seed_id": pl.col("seed_id"),
-    "kept": pl.col("figures")
-    .str.json_path_match("$.kept")
-    .str.to_integer(base=16, dtype=pl.UInt64, strict=False),
 }
-"""What rows are found by; `kept`: the sample that stays of the group that a verdict speaks of."""
+"""What rows are found by."""
 Range = tuple[int, int]
 
 
