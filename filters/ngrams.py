@@ -12,6 +12,7 @@ from filters.words import Room, chunk_end, hash_ngrams, split_chunk, work_room
 
 LONGEST_ITEM = 512
 """Words; longer items are looked for in pieces."""
+Shares = npt.NDArray[np.float64]
 _RUN = 3
 """Words in a row that count as taken over."""
 
@@ -39,7 +40,7 @@ class Index:
 @kernel
 def _split(text: Bytes, table: Folds, room: Room, out: Hashes) -> int:
     """All words of a text into `out`, of len(text) + 1 entries; how many."""
-    at, count = 0, 0
+    at, count = np.int64(0), np.int64(0)
     while at < len(text):
         cut = chunk_end(text, at)
         count = split_chunk(text[at:cut], table, room, out, count)
@@ -122,6 +123,19 @@ def _aligned(
 
 
 @kernel
+def _wider(found: Ints, shares: Shares) -> tuple[Ints, Shares]:
+    """The same with as much room again. Row by row: what assigning a slice compiles, for the
+    words of an error alone, takes five seconds."""
+    held = len(shares)
+    rows, more = np.empty((2 * held, 4), np.int64), np.empty(2 * held, np.float64)
+    for k in range(held):
+        more[k] = shares[k]
+        for column in range(4):
+            rows[k, column] = found[k, column]
+    return rows, more
+
+
+@kernel
 def find_matches(
     data: Bytes,
     offsets: Ints,
@@ -137,7 +151,7 @@ def find_matches(
     items: Ints,
     places: Ints,
     least: float,
-) -> tuple[Ints, npt.NDArray[np.float64]]:
+) -> tuple[Ints, Shares]:
     """Texts and the items of which they hold more than `least`, every item that shares an
     n-gram measured by itself. Rows of text, item, first word and word behind; the shares."""
     found = np.empty((64, 4), np.int64)
@@ -194,11 +208,7 @@ def find_matches(
                     owner[item], checked[item] = row, behind
                     if share > least:
                         if held == len(shares):
-                            wider = np.empty((2 * held, 4), np.int64)
-                            wider[:held] = found
-                            more = np.empty(2 * held, np.float64)
-                            more[:held] = shares
-                            found, shares = wider, more
+                            found, shares = _wider(found, shares)
                         found[held, 0], found[held, 1] = row, item
                         found[held, 2], found[held, 3] = first, behind
                         shares[held] = share
@@ -213,7 +223,7 @@ def word_spans(text: Bytes, table: Folds) -> Ints:
     count, at, start, limit = 0, 0, -1, 0
     while at < len(text):
         if at >= limit:  # chunks end words too
-            limit = at + chunk_end(text[at:], 0)
+            limit = at + chunk_end(text[at:], np.int64(0))
             if start >= 0:
                 spans[count, 0], spans[count, 1] = start, at
                 count, start = count + 1, -1

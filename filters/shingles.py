@@ -32,7 +32,8 @@ def _shingle(
     text: Bytes, size: int, table: Folds, room: Room, words: Hashes, grams: Hashes, out: Small
 ) -> tuple[int, int]:
     """How many shingles of one text were written to `out`, in its order, and its words."""
-    at, carried, total, held = 0, 0, 0, 0
+    # a bare 0 is a type of its own, for which what is called would be compiled once more
+    at, carried, total, held = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     while at < len(text):
         cut = chunk_end(text, at)
         count = split_chunk(text[at:cut], table, room, words, carried)
@@ -68,9 +69,12 @@ def _shingle_text(
     out: Small,
 ) -> tuple[int, int]:
     """A text of nothing but marks is read as code."""
-    held, total = _shingle(text, size, code if is_code else prose, room, words, grams, out)
-    if total == 0 and not is_code:
-        held, total = _shingle(text, size, code, room, words, grams, out)
+    held, total, table = np.int64(0), np.int64(0), code if is_code else prose
+    for _ in range(2):  # one call, which is compiled into this one once
+        held, total = _shingle(text, size, table, room, words, grams, out)
+        if total or is_code:
+            break
+        table = code
     return held, total
 
 
@@ -137,7 +141,7 @@ def band_keys(
     room, most = work_room(), CHUNK + size
     words, grams = np.empty(most, np.uint64), np.empty(most, np.uint64)
     shingles = np.empty(longest + 1, np.uint32)
-    keys, counted = np.empty((bands, count), np.uint64), np.zeros(count, np.int64)
+    keys, counted = np.empty((bands, count), np.uint64), np.empty(count, np.int64)
     minima = np.empty(bands * rows, np.uint64)
     for row in range(count):
         text = data[offsets[row] : offsets[row + 1]]
@@ -154,19 +158,15 @@ def band_keys(
     return keys, counted
 
 
-@kernel
 def distinct(shingles: Small, borders: Ints) -> tuple[Small, Ints]:
     """The distinct shingles of each text, sorted, and their borders."""
-    found, ends = np.empty(len(shingles), np.uint32), np.zeros(len(borders), np.int64)
-    filled = 0
-    for row in range(len(borders) - 1):
-        ordered = np.sort(shingles[borders[row] : borders[row + 1]])
-        for k in range(len(ordered)):
-            if k == 0 or ordered[k] != ordered[k - 1]:
-                found[filled] = ordered[k]
-                filled += 1
-        ends[row + 1] = filled
-    return found[:filled].copy(), ends
+    rows = np.repeat(np.arange(len(borders) - 1, dtype=np.uint64), np.diff(borders))
+    keys = np.sort(rows << np.uint64(32) | shingles)
+    first = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    found = keys[first]
+    ends = np.searchsorted(found, np.arange(len(borders), dtype=np.uint64) << np.uint64(32))
+    return found.astype(np.uint32), ends
 
 
 @kernel
@@ -174,7 +174,7 @@ def jaccard(
     sets: Small, starts: Ints, ends: Hashes, left: Ints, right: Ints
 ) -> npt.NDArray[np.float64]:
     """Shared by all shingles of each pair of sets, each sorted and distinct."""
-    shares = np.zeros(len(left), np.float64)
+    shares = np.empty(len(left), np.float64)
     for pair in range(len(left)):
         a, a_end = starts[left[pair]], ends[left[pair]]
         b, b_end = starts[right[pair]], ends[right[pair]]
@@ -184,6 +184,5 @@ def jaccard(
             both += x == y
             a += x <= y
             b += y <= x
-        if total:
-            shares[pair] = both / (total - both)
+        shares[pair] = both / (total - both) if total else 0.0
     return shares

@@ -33,6 +33,19 @@ def finish(state: np.uint64) -> np.uint64:
 
 
 @kernel
+def listed(hashes: Hashes, value: np.uint64) -> bool:
+    """Whether sorted hashes hold one; NumPy's own search takes a second to compile."""
+    first, behind = np.int64(0), np.int64(len(hashes))
+    while first < behind:
+        middle = (first + behind) >> 1
+        if hashes[middle] < value:
+            first = middle + 1
+        else:
+            behind = middle
+    return first < len(hashes) and hashes[first] == value
+
+
+@kernel
 def chunk_end(data: Bytes, at: int) -> int:
     """Where the chunk from `at` on ends: behind a space, else before a whole character."""
     end = len(data)
@@ -50,7 +63,7 @@ def chunk_end(data: Bytes, at: int) -> int:
 @kernel
 def work_room() -> Room:
     """What `split_chunk` writes to: folded characters, and where words start and end in them."""
-    folded = np.zeros(2 * CHUNK + 128, np.uint8)
+    folded = np.empty(2 * CHUNK + 128, np.uint8)
     return folded, np.empty(CHUNK + 8, np.uint32), np.empty(CHUNK + 8, np.uint32)
 
 
