@@ -1,12 +1,13 @@
 """Curation side by side with datatrove and rensa: ratios of one run.
 
     python benchmarks/curation.py [--text FILE] [--documents 100000] [--peers 5000]
+    python benchmarks/curation.py --only near --peers 0 --documents 1000000 --longest 140
 
 The corpus is made of recombined words of a text (of the shipped seeds if none is given): 10 %
 near-duplicates with 2 to 15 % of their words replaced, 2 % exact ones. Peers run on the first
-`--peers` documents, where they are linear, rensa on all. Every measurement is a process of its
-own: wall and CPU seconds and the peak of its memory, reading and compilation included where
-"whole" says so.
+`--peers` documents, where they are linear, rensa on all; `--peers 0` leaves them out. Every
+measurement is a process of its own: wall and CPU seconds and the peak of its memory, reading and
+compilation included where "whole" says so.
 """
 
 import argparse
@@ -70,11 +71,14 @@ def main() -> None:
     options.add_argument("--text", type=Path)
     options.add_argument("--documents", type=int, default=100_000)
     options.add_argument("--peers", type=int, default=5_000)
+    options.add_argument("--longest", type=int, default=700, help="words of a document")
     options.add_argument("--only", nargs="*", default=["near", "quality", "decontaminate", "stage"])
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        documents = run(sys.executable, "make", folder, given.text or "", given.documents)
+        documents = run(
+            sys.executable, "make", folder, given.text or "", given.documents, given.longest
+        )
         run(sys.executable, "samples", folder, given.documents)
         print(f"{given.documents:,} documents, {documents['bytes'] / 1e6:.0f} MB")
         for part in given.only:
@@ -88,12 +92,14 @@ def measure_near(folder: Path, documents: int, peers: int) -> None:
     show("near-duplicates 32 x 4, checked", again)
     kernel = run(sys.executable, "near_kernel", folder, documents)
     show("its sketch alone", kernel)
-    theirs = run(peer_environment(), "rensa", folder, documents)
-    show("rensa 14 x 8", theirs)
-    slow = run(sys.executable, "datatrove_minhash", folder, peers, folder / "minhash")
-    show(f"datatrove 14 x 8, {peers:,} documents", slow)
-    ratio("CPU, datatrove / ours", slow["cpu"] * documents / peers / ours["cpu"], 50)
-    ratio("wall, rensa / ours", theirs["wall"] / ours["wall"], 3)
+    if peers:
+        theirs = run(peer_environment(), "rensa", folder, documents)
+        show("rensa 14 x 8", theirs)
+        slow = run(sys.executable, "datatrove_minhash", folder, peers, folder / "minhash")
+        show(f"datatrove 14 x 8, {peers:,} documents", slow)
+        ratio("CPU, datatrove / ours", slow["cpu"] * documents / peers / ours["cpu"], 50)
+        ratio("wall, rensa / ours", theirs["wall"] / ours["wall"], 3)
+    ratio("1500 MB / peak", 1500 / max(ours["mb"], again["mb"]), 1)
     found = {
         name: run(sys.executable, "near_quality", folder, documents, name)
         for name in ("fineweb", "default")
@@ -107,6 +113,8 @@ def measure_near(folder: Path, documents: int, peers: int) -> None:
 def measure_quality(folder: Path, documents: int, peers: int) -> None:
     ours = run(sys.executable, "quality", folder, documents)
     show("gopher + repetition + fineweb", ours)
+    if not peers:
+        return
     slow = run(sys.executable, "datatrove_quality", folder, min(peers, 2000))
     show(f"datatrove, {min(peers, 2000):,} documents", slow)
     ratio("documents/s, ours / datatrove", ours["per_second"] / slow["per_second"], 100)
@@ -117,9 +125,10 @@ def measure_quality(folder: Path, documents: int, peers: int) -> None:
 def measure_decontaminate(folder: Path, documents: int, peers: int) -> None:
     ours = run(sys.executable, "decontaminate", folder, documents)
     show("decontaminate", ours)
-    slow = run(sys.executable, "datatrove_decontaminate", folder, min(peers, 2000))
-    show(f"datatrove, {min(peers, 2000):,} documents", slow)
-    ratio("documents/s, ours / datatrove", ours["per_second"] / slow["per_second"], 500)
+    if peers:
+        slow = run(sys.executable, "datatrove_decontaminate", folder, min(peers, 2000))
+        show(f"datatrove, {min(peers, 2000):,} documents", slow)
+        ratio("documents/s, ours / datatrove", ours["per_second"] / slow["per_second"], 500)
     ratio("verbatim items found, x 100", 100 * ours["verbatim"], 100)
     ratio("5 %-edited items found, x 100", 100 * ours["edited"], 99)
     ratio("clean documents kept, x 100", 100 * (1 - ours["clean"]), 99.95)
@@ -128,6 +137,9 @@ def measure_decontaminate(folder: Path, documents: int, peers: int) -> None:
 def measure_stage(folder: Path, documents: int, peers: int) -> None:
     ours = run(sys.executable, "stage", folder, "whole")
     show("exact, near, quality, decontaminate: whole", ours)
+    ratio("1500 MB / peak", 1500 / ours["mb"], 1)
+    if not peers:
+        return
     few = min(peers, 2000)
     parts = {
         "minhash": run(sys.executable, "datatrove_minhash", folder, peers, folder / "again"),
@@ -138,7 +150,6 @@ def measure_stage(folder: Path, documents: int, peers: int) -> None:
     theirs += sum(documents / parts[name]["per_second"] for name in ("quality", "decontaminate"))
     print(f"datatrove's same steps, summed: {theirs:.0f} CPU s for {documents:,}")
     ratio("CPU, datatrove / ours", theirs / ours["cpu"], 100)
-    ratio("1500 MB / peak", 1500 / ours["mb"], 1)
 
 
 if __name__ == "__main__":

@@ -23,16 +23,17 @@ __all__ = ["datatrove_decontaminate", "datatrove_minhash", "datatrove_quality", 
 ROWS = 5_000
 
 
-def make(folder: str, text: str, documents: str) -> dict[str, float]:
+def make(folder: str, text: str, documents: str, longest: str) -> dict[str, float]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from benchmarks.made_texts import corpus, words_of
 
     words = words_of(Path(text) if text not in ("", ".") else None)
+    made = corpus(words, int(documents), longest=int(longest))
     rows: list[tuple[int, str, int]] = []
     size = 0
-    for number, (content, origin) in enumerate(corpus(words, int(documents))):
+    for number, (content, origin) in enumerate(made):
         rows.append((number, content, origin))
         size += len(content)
         if len(rows) == ROWS or number + 1 == int(documents):

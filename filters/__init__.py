@@ -35,6 +35,7 @@ HELPERS = (
     "equations",
     "guards",
     "kernels",
+    "lanes",
     "line_figures",
     "math_tokens",
     "measures",

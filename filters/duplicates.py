@@ -94,7 +94,9 @@ def _numbered(batches: Iterator[pl.DataFrame], salt: int) -> Iterator[pl.DataFra
 @kernel
 def join_pairs(count: int, left: Ints, right: Ints) -> Ints:
     """The least row of each row's group, where pairs join rows to groups."""
-    parents = np.arange(count)
+    parents = np.empty(count, np.int64)
+    for row in range(count):
+        parents[row] = row
     for pair in range(len(left)):
         a, b = left[pair], right[pair]
         while parents[a] != a:

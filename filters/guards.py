@@ -12,7 +12,7 @@ from filters.characters import DIGIT, MARK, WORD, Classes, classes, classify, de
 from filters.compiled import kernel
 from filters.kernels import Bytes, Hashes, Ints
 from filters.shingles import Flags
-from filters.words import BASE, finish
+from filters.words import BASE, finish, listed
 
 _NUMERALS = """zero one two three four five six seven eight nine ten eleven twelve thirteen
 fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy
@@ -116,8 +116,7 @@ def _guard(
             digits = kind == DIGIT
             for k in range(at, behind):
                 digits |= 48 <= data[k] <= 57
-            place = np.searchsorted(names, name)
-            if digits or (place < len(names) and names[place] == name):
+            if digits or listed(names, name):
                 state = finish(state * BASE + name)
             at = behind
             continue
@@ -138,13 +137,11 @@ def _guards(
     constants: Hashes,
     table: Classes,
 ) -> Hashes:
-    found = np.zeros(len(offsets) - 1, np.uint64)
+    found = np.empty(len(offsets) - 1, np.uint64)
     for row in range(len(found)):
-        start, end = offsets[row], offsets[row + 1]
-        if is_code[row]:
-            found[row] = _guard(data, start, end, True, constants, table)
-        elif is_maths[row]:
-            found[row] = _guard(data, start, end, False, numerals, table)
+        names, found[row] = constants if is_code[row] else numerals, 0
+        if is_code[row] or is_maths[row]:  # one call, compiled for both
+            found[row] = _guard(data, offsets[row], offsets[row + 1], is_code[row], names, table)
     return found
 
 

@@ -70,10 +70,10 @@ def normalized_hashes(data: Bytes, offsets: Ints, fold: npt.NDArray[np.bool_]) -
     """
     hashes = np.empty((len(offsets) - 1, 2), np.uint64)
     for row in range(len(offsets) - 1):
-        text = data[offsets[row] : offsets[row + 1]]
-        first, second, any_yet = _normalized_hash(text, fold[row])
-        if fold[row] and not any_yet:
-            first, second, any_yet = _normalized_hash(text, False)
+        text, folded = data[offsets[row] : offsets[row + 1]], fold[row]
+        first, second, any_yet = _normalized_hash(text, folded)
+        if folded and not any_yet:
+            first, second, any_yet = _normalized_hash(text, not folded)
         hashes[row, 0], hashes[row, 1] = first, second
     return hashes
 

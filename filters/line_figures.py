@@ -94,7 +94,7 @@ def line_figures(
     out[6] = marks
     if dots:
         out[7] = _ellipses(codes, length)
-    start = 0
+    start = np.int64(0)
     while other and start < length:  # lines as str.splitlines gives them
         end = start
         while end < length and not traits[codes[end]] & BREAK:
@@ -103,7 +103,7 @@ def line_figures(
         start = end + 1
         if end + 1 < length and codes[end] == 13 and codes[end + 1] == 10:
             start += 1
-    start = 0
+    start = np.int64(0)
     while start <= length:  # lines between "\n"; some figures are of those that are not blank
         end = start
         while breaks and end < length and codes[end] != 10:

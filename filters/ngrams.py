@@ -8,10 +8,11 @@ import numpy.typing as npt
 from filters.characters import Folds, decode, fold, folds
 from filters.compiled import kernel
 from filters.kernels import Bytes, Hashes, Ints
-from filters.words import chunk_end, hash_ngrams, split_chunk
+from filters.words import Room, chunk_end, hash_ngrams, split_chunk, work_room
 
 LONGEST_ITEM = 512
 """Words; longer items are looked for in pieces."""
+Shares = npt.NDArray[np.float64]
 _RUN = 3
 """Words in a row that count as taken over."""
 
@@ -37,12 +38,12 @@ class Index:
 
 
 @kernel
-def _split(text: Bytes, table: Folds, ends: Hashes, out: Hashes) -> int:
+def _split(text: Bytes, table: Folds, room: Room, out: Hashes) -> int:
     """All words of a text into `out`, of len(text) + 1 entries; how many."""
-    at, count = 0, 0
+    at, count = np.int64(0), np.int64(0)
     while at < len(text):
         cut = chunk_end(text, at)
-        count = split_chunk(text[at:cut], table, out, ends, count)
+        count = split_chunk(text[at:cut], table, room, out, count)
         at = cut
     return count
 
@@ -50,10 +51,10 @@ def _split(text: Bytes, table: Folds, ends: Hashes, out: Hashes) -> int:
 @kernel
 def split_all(data: Bytes, offsets: Ints, table: Folds) -> tuple[Hashes, Ints]:
     """The words of all texts in a row, and their borders."""
-    ends = np.empty(len(data) + 2, np.uint64)
+    room = work_room()
     words, borders = np.empty(len(data) + 2, np.uint64), np.zeros(len(offsets), np.int64)
     for row in range(len(offsets) - 1):
-        count = _split(data[offsets[row] : offsets[row + 1]], table, ends, words[borders[row] :])
+        count = _split(data[offsets[row] : offsets[row + 1]], table, room, words[borders[row] :])
         borders[row + 1] = borders[row] + count
     return words[: borders[-1]].copy(), borders
 
@@ -122,6 +123,19 @@ def _aligned(
 
 
 @kernel
+def _wider(found: Ints, shares: Shares) -> tuple[Ints, Shares]:
+    """The same with as much room again. Row by row: what assigning a slice compiles, for the
+    words of an error alone, takes five seconds."""
+    held = len(shares)
+    rows, more = np.empty((2 * held, 4), np.int64), np.empty(2 * held, np.float64)
+    for k in range(held):
+        more[k] = shares[k]
+        for column in range(4):
+            rows[k, column] = found[k, column]
+    return rows, more
+
+
+@kernel
 def find_matches(
     data: Bytes,
     offsets: Ints,
@@ -137,7 +151,7 @@ def find_matches(
     items: Ints,
     places: Ints,
     least: float,
-) -> tuple[Ints, npt.NDArray[np.float64]]:
+) -> tuple[Ints, Shares]:
     """Texts and the items of which they hold more than `least`, every item that shares an
     n-gram measured by itself. Rows of text, item, first word and word behind; the shares."""
     found = np.empty((64, 4), np.int64)
@@ -147,12 +161,12 @@ def find_matches(
     for row in range(len(offsets) - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])
     sums, words = np.empty(longest + 2, np.uint64), np.empty(longest + 2, np.uint64)
-    ends = np.empty(longest + 2, np.uint64)
+    room = work_room()
     checked = np.full(len(item_borders), -1, np.int64)  # the word up to which an item is done
     owner = np.full(len(item_borders), -1, np.int64)
     best, runs = np.empty(1, np.int32), np.empty(1, np.int32)
     for row in range(len(offsets) - 1):
-        text = words[: _split(data[offsets[row] : offsets[row + 1]], table, ends, words)]
+        text = words[: _split(data[offsets[row] : offsets[row + 1]], table, room, words)]
         for turn in range(1 if short == size else 2):
             length = short if turn else size
             for at in range(hash_ngrams(text, len(text), length, sums)):
@@ -194,11 +208,7 @@ def find_matches(
                     owner[item], checked[item] = row, behind
                     if share > least:
                         if held == len(shares):
-                            wider = np.empty((2 * held, 4), np.int64)
-                            wider[:held] = found
-                            more = np.empty(2 * held, np.float64)
-                            more[:held] = shares
-                            found, shares = wider, more
+                            found, shares = _wider(found, shares)
                         found[held, 0], found[held, 1] = row, item
                         found[held, 2], found[held, 3] = first, behind
                         shares[held] = share
@@ -213,7 +223,7 @@ def word_spans(text: Bytes, table: Folds) -> Ints:
     count, at, start, limit = 0, 0, -1, 0
     while at < len(text):
         if at >= limit:  # chunks end words too
-            limit = at + chunk_end(text[at:], 0)
+            limit = at + chunk_end(text[at:], np.int64(0))
             if start >= 0:
                 spans[count, 0], spans[count, 1] = start, at
                 count, start = count + 1, -1

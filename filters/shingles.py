@@ -10,9 +10,18 @@ import numpy.typing as npt
 from filters.characters import Folds
 from filters.compiled import kernel
 from filters.kernels import Bytes, Hashes, Ints
-from filters.words import BASE, CHUNK, chunk_end, finish, hash_ngrams, split_chunk
+from filters.words import (
+    BASE,
+    CHUNK,
+    Room,
+    Small,
+    chunk_end,
+    finish,
+    hash_ngrams,
+    split_chunk,
+    work_room,
+)
 
-Small = npt.NDArray[np.uint32]
 Flags = npt.NDArray[np.bool_]
 
 _UNSET = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -20,19 +29,21 @@ _UNSET = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 @kernel
 def _shingle(
-    text: Bytes, size: int, table: Folds, words: Hashes, ends: Hashes, grams: Hashes, out: Small
+    text: Bytes, size: int, table: Folds, room: Room, words: Hashes, grams: Hashes, out: Small
 ) -> tuple[int, int]:
     """How many shingles of one text were written to `out`, in its order, and its words."""
-    at, carried, total, held = 0, 0, 0, 0
+    # a bare 0 is a type of its own, for which what is called would be compiled once more
+    at, carried, total, held = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     while at < len(text):
         cut = chunk_end(text, at)
-        count = split_chunk(text[at:cut], table, words, ends, carried)
+        count = split_chunk(text[at:cut], table, room, words, carried)
         total += count - carried
         at = cut
         if count >= size:
             made = hash_ngrams(words, count, size, grams)
+            piece = out[held : held + made]
             for k in range(made):
-                out[held + k] = np.uint32(grams[k] >> np.uint64(32))
+                piece[k] = np.uint32(grams[k] >> np.uint64(32))
             held += made
             for k in range(size - 1):
                 words[k] = words[count - size + 1 + k]
@@ -52,15 +63,18 @@ def _shingle_text(
     size: int,
     prose: Folds,
     code: Folds,
+    room: Room,
     words: Hashes,
-    ends: Hashes,
     grams: Hashes,
     out: Small,
 ) -> tuple[int, int]:
     """A text of nothing but marks is read as code."""
-    held, total = _shingle(text, size, code if is_code else prose, words, ends, grams, out)
-    if total == 0 and not is_code:
-        held, total = _shingle(text, size, code, words, ends, grams, out)
+    held, total, table = np.int64(0), np.int64(0), code if is_code else prose
+    for _ in range(2):  # one call, which is compiled into this one once
+        held, total = _shingle(text, size, table, room, words, grams, out)
+        if total or is_code:
+            break
+        table = code
     return held, total
 
 
@@ -69,15 +83,14 @@ def shingle_texts(
     data: Bytes, offsets: Ints, is_code: Flags, size: int, prose: Folds, code: Folds
 ) -> tuple[Small, Ints]:
     """The shingles of all texts in a row, and their borders."""
-    room = 2 * CHUNK + size + 1
-    words, ends = np.empty(room, np.uint64), np.empty(room, np.uint64)
-    grams = np.empty(room, np.uint64)
+    room, most = work_room(), CHUNK + size
+    words, grams = np.empty(most, np.uint64), np.empty(most, np.uint64)
     # A text of n bytes has at most n words; pages that are not touched cost nothing.
     found = np.empty(len(data) + 1, np.uint32)
     borders = np.zeros(len(offsets), np.int64)
     for row in range(len(offsets) - 1):
         text, out = data[offsets[row] : offsets[row + 1]], found[borders[row] :]
-        held, _ = _shingle_text(text, is_code[row], size, prose, code, words, ends, grams, out)
+        held, _ = _shingle_text(text, is_code[row], size, prose, code, room, words, grams, out)
         borders[row + 1] = borders[row] + held
     return found[: borders[-1]].copy(), borders
 
@@ -94,11 +107,12 @@ def _sketch(shingles: Small, factors: Hashes, minima: Hashes) -> None:
         factor, mark = factors[turn], np.uint64(turn) << np.uint64(32)
         for k in range(len(shingles)):
             drawn = np.uint64(shingles[k]) * factor
-            place = np.int64(((drawn >> np.uint64(32)) * bins) >> np.uint64(32))
+            place = ((drawn >> np.uint64(32)) * bins) >> np.uint64(32)
             if turn >= len(minima):
-                place = turn - len(minima)
-            value = mark | (drawn >> np.uint64(16)) & np.uint64(0xFFFFFFFF)
-            minima[place] = min(minima[place], value)
+                place = np.uint64(turn - len(minima))
+            if minima[place] >= mark:  # not filled in an earlier round
+                value = mark | (drawn >> np.uint64(16)) & np.uint64(0xFFFFFFFF)
+                minima[place] = min(minima[place], value)
         empty = 0
         for k in range(len(minima)):
             empty += minima[k] == _UNSET
@@ -124,15 +138,15 @@ def band_keys(
     count, longest = len(offsets) - 1, 0
     for row in range(count):
         longest = max(longest, offsets[row + 1] - offsets[row])
-    room = 2 * CHUNK + size + 1
-    words, ends = np.empty(room, np.uint64), np.empty(room, np.uint64)
-    grams, shingles = np.empty(room, np.uint64), np.empty(longest + 1, np.uint32)
-    keys, counted = np.empty((bands, count), np.uint64), np.zeros(count, np.int64)
+    room, most = work_room(), CHUNK + size
+    words, grams = np.empty(most, np.uint64), np.empty(most, np.uint64)
+    shingles = np.empty(longest + 1, np.uint32)
+    keys, counted = np.empty((bands, count), np.uint64), np.empty(count, np.int64)
     minima = np.empty(bands * rows, np.uint64)
     for row in range(count):
         text = data[offsets[row] : offsets[row + 1]]
         held, counted[row] = _shingle_text(
-            text, is_code[row], size, prose, code, words, ends, grams, shingles
+            text, is_code[row], size, prose, code, room, words, grams, shingles
         )
         _sketch(shingles[:held], factors, minima)
         for band in range(bands):
@@ -144,19 +158,15 @@ def band_keys(
     return keys, counted
 
 
-@kernel
 def distinct(shingles: Small, borders: Ints) -> tuple[Small, Ints]:
     """The distinct shingles of each text, sorted, and their borders."""
-    found, ends = np.empty(len(shingles), np.uint32), np.zeros(len(borders), np.int64)
-    filled = 0
-    for row in range(len(borders) - 1):
-        ordered = np.sort(shingles[borders[row] : borders[row + 1]])
-        for k in range(len(ordered)):
-            if k == 0 or ordered[k] != ordered[k - 1]:
-                found[filled] = ordered[k]
-                filled += 1
-        ends[row + 1] = filled
-    return found[:filled].copy(), ends
+    rows = np.repeat(np.arange(len(borders) - 1, dtype=np.uint64), np.diff(borders))
+    keys = np.sort(rows << np.uint64(32) | shingles)
+    first = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    found = keys[first]
+    ends = np.searchsorted(found, np.arange(len(borders), dtype=np.uint64) << np.uint64(32))
+    return found.astype(np.uint32), ends
 
 
 @kernel
@@ -164,7 +174,7 @@ def jaccard(
     sets: Small, starts: Ints, ends: Hashes, left: Ints, right: Ints
 ) -> npt.NDArray[np.float64]:
     """Shared by all shingles of each pair of sets, each sorted and distinct."""
-    shares = np.zeros(len(left), np.float64)
+    shares = np.empty(len(left), np.float64)
     for pair in range(len(left)):
         a, a_end = starts[left[pair]], ends[left[pair]]
         b, b_end = starts[right[pair]], ends[right[pair]]
@@ -174,6 +184,5 @@ def jaccard(
             both += x == y
             a += x <= y
             b += y <= x
-        if total:
-            shares[pair] = both / (total - both)
+        shares[pair] = both / (total - both) if total else 0.0
     return shares

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from filters.characters import Codes
 from filters.compiled import kernel
 from filters.kernels import Hashes, Ints
-from filters.words import BASE, finish
+from filters.words import BASE, finish, listed
 
 Traits = npt.NDArray[np.uint16]
 
@@ -85,12 +85,6 @@ def units() -> Hashes:
 
 
 @kernel
-def _listed(hashes: Hashes, value: np.uint64) -> bool:
-    place = np.searchsorted(hashes, value)
-    return place < len(hashes) and hashes[place] == value
-
-
-@kernel
 def _suffix(
     codes: Codes, start: int, end: int, traits: Traits, abbreviated: Hashes, units: Hashes
 ) -> int:
@@ -112,7 +106,7 @@ def _suffix(
         closes = bits & (LOWER | NUMERIC | SUFFIX) or before == 45 or before == 37 or before == 43
         if not (capitals or closes):
             return 0
-        return 0 if _listed(abbreviated, hash_codes(codes, start, end - 1)) else 1
+        return 0 if listed(abbreviated, hash_codes(codes, start, end - 1)) else 1
     if traits[last] & SUFFIX and end - start > 1:
         return 1
     if (
@@ -126,7 +120,7 @@ def _suffix(
         while first > start and end - first < 5 and not traits[codes[first - 1]] & NUMERIC:
             first -= 1
         digit = first > start and traits[codes[first - 1]] & NUMERIC
-        if digit and _listed(units, hash_codes(codes, first, end)):
+        if digit and listed(units, hash_codes(codes, first, end)):
             return end - first
     return 0
 
@@ -228,7 +222,7 @@ def tokenize(
         last = codes[end - 1]
         mark = last == 44 or last == 59 or last == 58 or last == 33 or last == 63
         if before and last == 46 and size > 2 and traits[codes[end - 2]] & LOWER:
-            mark = not _listed(abbreviated, finish(shorter))
+            mark = not listed(abbreviated, finish(shorter))
         if before and mark and size > 1 and size != 7:  # letters and one of .,;:!?
             ends[2 * count], ends[2 * count + 1] = start, end - 1
             ends[2 * count + 2], ends[2 * count + 3] = end - 1, end

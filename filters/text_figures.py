@@ -170,7 +170,7 @@ def text_figures(
     for row in range(count):
         length = to_codes(data[offsets[row] : offsets[row + 1]], codes)
         tokens = tokenize(codes, length, traits, abbreviated, units, ends, hashes)
-        breaks = 0
+        breaks = np.int64(0)
         for k in range(length):
             breaks += codes[k] == 10
         need = _room(max(tokens, breaks + 1))
@@ -207,13 +207,23 @@ def text_figures(
         line_figures(codes, length, traits, short, breaks, figures, keys, stamps, stamp)
         if not repetition:
             continue
-        first, last = 0, length
+        first, last = np.int64(0), length
         while first < last and traits[codes[first]] & BLANK:
             first += 1
         while last > first and traits[codes[last - 1]] & BLANK:
             last -= 1
-        run_figures(codes, first, last, 2, figures[16:19], keys, stamps, stamp + 1)
-        run_figures(codes, 0, length, 1, figures[19:22], keys, stamps, stamp + 2)
+        for turn in range(2):  # paragraphs, then pieces: one call, compiled once
+            run_figures(
+                codes,
+                first,
+                last,
+                2 - turn,
+                figures[16 + 3 * turn :],
+                keys,
+                stamps,
+                stamp + 1 + turn,
+            )
+            first, last = np.int64(0), length
         _gram_figures(
             hashes,
             tokens,

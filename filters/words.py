@@ -1,18 +1,27 @@
-"""Texts to hashed words, a chunk at a time, without a branch a character.
+"""Texts to hashed words, a chunk at a time, 64 bytes at once.
 
 Words are runs of letters and digits in lower case; in scripts without spaces each character is
 one. In code case counts and each mark is a word too; so it is in a text of nothing but marks.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from filters.characters import Folds, decode, fold
 from filters.compiled import kernel
 from filters.kernels import Bytes, Hashes
+from filters.lanes import count_bits, first_bit, fold_block, fold_product, load_word
+
+Small = npt.NDArray[np.uint32]
+Room = tuple[Bytes, Small, Small]
 
 CHUNK = 16_384
 """Bytes that are split at once; texts without any space are cut there."""
 BASE = np.uint64(0x9E3779B97F4A7C15)
+_ODD = np.uint64(0xE7037ED1A0B428DB)
+_LOW = np.array([(1 << 8 * min(size, 8)) - 1 for size in range(17)], np.uint64)
+_HIGH = np.array([(1 << 8 * max(size - 8, 0)) - 1 for size in range(17)], np.uint64)
+"""Which bits of 16 bytes belong to a word of so many."""
 
 
 @kernel
@@ -21,6 +30,19 @@ def finish(state: np.uint64) -> np.uint64:
     state = (state ^ (state >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
     state = (state ^ (state >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
     return state ^ (state >> np.uint64(33))
+
+
+@kernel
+def listed(hashes: Hashes, value: np.uint64) -> bool:
+    """Whether sorted hashes hold one; NumPy's own search takes a second to compile."""
+    first, behind = np.int64(0), np.int64(len(hashes))
+    while first < behind:
+        middle = (first + behind) >> 1
+        if hashes[middle] < value:
+            first = middle + 1
+        else:
+            behind = middle
+    return first < len(hashes) and hashes[first] == value
 
 
 @kernel
@@ -39,69 +61,113 @@ def chunk_end(data: Bytes, at: int) -> int:
 
 
 @kernel
-def _end_words(words: Hashes, ends: Hashes, first: np.uint64, count: np.uint64) -> np.uint64:
-    """Turn the states at all 0s into the hashes of the words between them; how many."""
-    state, behind, held, k = np.uint64(0), np.uint64(0), first, first
-    while k < count:
-        turn = (np.uint64(7) * (ends[k] - behind)) & np.uint64(63)
-        turned = state << turn | state >> ((np.uint64(64) - turn) & np.uint64(63))
-        is_word = ends[k] - behind > np.uint64(1)
-        state, behind = words[k], ends[k]
-        words[held] = finish(state ^ turned)
-        held += np.uint64(is_word)
-        k += np.uint64(1)
-    return held
+def work_room() -> Room:
+    """What `split_chunk` writes to: folded characters, and where words start and end in them."""
+    folded = np.empty(2 * CHUNK + 128, np.uint8)
+    return folded, np.empty(CHUNK + 8, np.uint32), np.empty(CHUNK + 8, np.uint32)
 
 
 @kernel
-def split_chunk(chunk: Bytes, table: Folds, words: Hashes, ends: Hashes, first: int) -> int:
-    """Hash a chunk's words into words[first:]; the count with those before `first`.
+def _put(folded: Bytes, at: np.uint64, code: np.uint64) -> np.uint64:
+    """Write a character as UTF-8 has it; where it ends."""
+    more = np.uint64(code >= 0x80) + np.uint64(code >= 0x800) + np.uint64(code >= 0x10000)
+    lead = np.uint64(0xF00) >> more & np.uint64(0xFF) if more else np.uint64(0)
+    folded[at] = lead | code >> np.uint64(6) * more
+    while more:
+        more -= np.uint64(1)
+        at += np.uint64(1)
+        folded[at] = np.uint64(0x80) | code >> np.uint64(6) * more & np.uint64(0x3F)
+    return at + np.uint64(1)
 
-    A rotating hash runs over all folded characters; that of a word is what is left of it once
-    the state before the word, rotated as far, is taken out. So no step depends on a branch but
-    for characters beyond ASCII. `words` and `ends` need 2 * len(chunk) + 1 entries from there.
+
+@kernel
+def _find_words(chunk: Bytes, table: Folds, folded: Bytes, starts: Small, ends: Small) -> int:
+    """Copy a chunk's characters as `table` folds them; where words start and end; how many.
+
+    64 bytes at once where they are ASCII, of which `fold_block` knows what `table` says.
     """
     # Unsigned throughout: numba tests signed indices for being negative, at twice the cost.
-    state, count, place = np.uint64(0), np.uint64(first), np.uint64(1)
-    at, size = np.uint64(0), np.uint64(len(chunk))
+    at, size, held, one = np.uint64(0), np.uint64(len(chunk)), np.uint64(0), np.uint64(1)
+    lower, marked = np.uint8(table[65] - 65), np.uint64(0) - np.uint64(table[33] < 0)
+    begun, ended, in_word, in_mark = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
     while at < size:
-        if chunk[at] < 128:
-            code = np.int64(table[chunk[at]])
-            at += np.uint64(1)
-        else:
+        clear = min(size - at, np.uint64(64))
+        if clear == 64:
+            words, marks, beyond = fold_block(chunk, at, folded, held, lower)
+        else:  # what lies behind the text must not be read
+            for k in range(64):
+                folded[held + np.uint64(k)] = 0
+            for k in range(clear):
+                folded[held + np.uint64(k)] = chunk[at + np.uint64(k)]
+            words, marks, beyond = fold_block(folded, held, folded, held, lower)
+        clear = min(clear, first_bit(beyond))
+        if clear:
+            valid = ~np.uint64(0) >> (np.uint64(64) - clear)
+            words, marks = words & valid, marks & valid & marked
+            before, marks_before = words << one | in_word, marks << one | in_mark
+            starting, ending = words & ~before | marks, (before & ~words | marks_before) & valid
+            in_word, in_mark = words >> (clear - one), marks >> (clear - one)
+            first, last = begun, ended
+            begun, ended = begun + count_bits(starting), ended + count_bits(ending)
+            while starting | ending:  # four at once, so that few words are a branch
+                for k in range(4):
+                    starts[first + np.uint64(k)] = held + first_bit(starting)
+                    ends[last + np.uint64(k)] = held + first_bit(ending)
+                    starting, ending = starting & (starting - one), ending & (ending - one)
+                first, last = first + np.uint64(4), last + np.uint64(4)
+            at, held = at + clear, held + clear
+        while at < size and (chunk[at] >= 128 or (clear < 64 and chunk[at] <= 32)):
             read, length = decode(chunk, np.int64(at), np.int64(size))
             code = fold(read, table)
             at += np.uint64(length)
-        if code < 0:  # a word of its own, between 0s
-            words[count], ends[count] = state, place
-            state = (state << np.uint64(14) | state >> np.uint64(50)) ^ np.uint64(-code)
-            count += np.uint64(1)
-            place += np.uint64(2)
-            code = np.int64(0)
-        words[count], ends[count] = state, place
-        count += np.uint64(code == 0)
-        state = (state << np.uint64(7) | state >> np.uint64(57)) ^ np.uint64(code)
-        place += np.uint64(1)
-    words[count], ends[count] = state, place
-    return np.int64(_end_words(words, ends, np.uint64(first), count + np.uint64(1)))
+            if in_mark | (in_word & np.uint64(code <= 0)):
+                ends[ended] = held
+                ended += one
+            if code < 0 or (code > 0 and not in_word):
+                starts[begun] = held
+                begun += one
+            in_word, in_mark = np.uint64(code > 0), np.uint64(code < 0)
+            if code:
+                held = _put(folded, held, np.uint64(abs(code)))
+    if in_word | in_mark:
+        ends[ended] = held
+    return np.int64(begun)
+
+
+@kernel
+def split_chunk(chunk: Bytes, table: Folds, room: Room, words: Hashes, first: int) -> int:
+    """Hash a chunk's words into words[first:], which needs an entry a byte; the count with those
+    before `first`. After wyhash: products of 128 bits, folded."""
+    folded, starts, ends = room
+    count = _find_words(chunk, table, folded, starts, ends)
+    out = words[first : first + count]
+    for k in range(count):
+        at = np.uint64(starts[k])
+        size = np.uint64(ends[k]) - at
+        low, high = load_word(folded, at), load_word(folded, at + np.uint64(8))
+        state = BASE * size
+        while size > 16:
+            state = fold_product(state ^ low, high ^ _ODD)
+            at, size = at + np.uint64(16), size - np.uint64(16)
+            low, high = load_word(folded, at), load_word(folded, at + np.uint64(8))
+        low, high = low & _LOW[size], high & _HIGH[size]
+        out[k] = fold_product(state ^ low, high ^ _ODD)
+    return first + count
 
 
 @kernel
 def hash_ngrams(words: Hashes, count: int, size: int, out: Hashes) -> int:
-    """All n-grams of `count` words into `out`; how many. A hash that turns and takes words in
-    and out; after Cohen, "Recursive hashing functions for n-grams" (1997)."""
+    """All n-grams of `count` words into `out`; how many. The words' hashes, turned by their
+    places and added without carry; after Cohen, "Recursive hashing functions for n-grams"
+    (1997), but word by word for all n-grams at once, as vectors."""
     if count < size:
         return 0
-    state = np.uint64(0)
-    turn = np.uint64((9 * size) & 63)
-    back = (np.uint64(64) - turn) & np.uint64(63)
-    for k in range(size):
-        state = (state << np.uint64(9) | state >> np.uint64(55)) ^ words[k]
     grams = count - size + 1
-    out[0] = finish(state)
-    for k in range(1, grams):
-        gone = words[k - 1]
-        state = (state << np.uint64(9) | state >> np.uint64(55)) ^ words[k + size - 1]
-        state ^= gone << turn | gone >> back
-        out[k] = finish(state)
+    sums = out[:grams]
+    for k in range(grams):
+        sums[k] = words[k]
+    for place in range(1, size):
+        added = words[place : place + grams]
+        for k in range(grams):
+            sums[k] = (sums[k] << np.uint64(9) | sums[k] >> np.uint64(55)) ^ added[k]
     return grams

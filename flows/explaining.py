@@ -182,7 +182,9 @@ def _show_change(before: Story, after: Story) -> None:
 
 def _show_cluster(cluster: Story) -> None:
     members = cluster["members"]
-    _line(f"  {len(members) + 1} alike; {cluster['kept']} stays")
+    stay = {member["id"] for member in members if member["kept"]} | {cluster["kept"]}
+    says = f"{len(stay)} stay" if len(stay) > 1 else f"{cluster['kept']} stays"
+    _line(f"  {len(members) + 1} alike; {says}")
     for member in members[:SHOWN]:
         share = member["similarity"]
         alike = f" similarity {share}" if share is not None else ""

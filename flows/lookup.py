@@ -31,11 +31,8 @@ _STAMP = b"manifest"
 _KEYS = {
     "id": pl.col("id"),
     "seed_id": pl.col("seed_id"),
-    "kept": pl.col("figures")
-    .str.json_path_match("$.kept")
-    .str.to_integer(base=16, dtype=pl.UInt64, strict=False),
 }
-"""What rows are found by; `kept`: the sample that stays of the group that a verdict speaks of."""
+"""What rows are found by."""
 _NONE = pl.DataFrame(schema={"id": pl.UInt64, "part": pl.UInt32, "row": pl.UInt32})
 Range = tuple[int, int]
 
@@ -103,8 +100,8 @@ def _asked(build: StoredBuild) -> Iterator[tuple[StoredStage, str, str]]:
             yield samples, "part", "seed_id"
     for step in build.facts["steps"]:
         stage = build.stage(step["stage"])
-        if step["compares"] and not stage.files("pairs"):
-            yield stage, "part", "kept"
+        if step["compares"]:
+            yield stage, "part", "id"
 
 
 def _u64(value: int) -> pl.Expr:

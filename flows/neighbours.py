@@ -1,4 +1,4 @@
-"""The samples that a filter for duplicates took for one: who stayed, and how alike they are."""
+"""The samples that a filter for duplicates found alike: who stays, and how alike they are."""
 
 from typing import Any
 
@@ -6,37 +6,26 @@ import polars as pl
 
 from data.errors import DamagedPart
 from data.schema import show_id
-from flows.lookup import find
+from flows.lookup import find, one_row, rows_of
 from flows.stored import StoredStage
 
 
 def cluster(stage: StoredStage, id: int, figures: dict[str, Any] | None) -> dict[str, Any] | None:
-    """`kept`, the member that stays, and the other `members`, each with its similarity to the
-    sample where the two were compared; None where the sample has no duplicate."""
+    """`kept`, the member for which the sample fell or itself, and the other `members`, each with
+    whether this filter kept it and its similarity to the sample where the two were compared;
+    None where none is alike. All of a cluster are members, through however many others."""
     own = show_id(id)
-    pairs = _pairs(stage)
-    similar: dict[str, float | None] = {}
-    if pairs is not None:
-        joined, new = {own}, {own}
-        while new:
-            near = pairs.filter(pl.col("id").is_in(list(new)) | pl.col("other").is_in(list(new)))
-            found = near.collect()
-            for row in found.iter_rows(named=True):
-                if own in (row["id"], row["other"]):
-                    other = row["other"] if row["id"] == own else row["id"]
-                    similar[other] = row["similarity"]
-            new = {*found["id"], *found["other"]} - joined
-            joined |= new
-        similar = {member: similar.get(member) for member in joined - {own}}
+    similar: dict[str, float | None] = dict.fromkeys(_together(stage, id))
+    similar |= _compared(stage, own)
     kept = str(figures["kept"]) if figures and "kept" in figures else own
-    if pairs is None:
-        similar = {member: None for member in _fallen(stage, kept) if member != own}
-    if kept != own:
-        similar.setdefault(kept, (figures or {}).get("similarity"))
+    similar.setdefault(kept, (figures or {}).get("similarity"))
+    similar.pop(own, None)
     if not similar:
         return None
+    numbers = [int(member, 16) for member in similar]
+    fallen = {show_id(number) for number in find(stage, [(n, n) for n in numbers])["id"]}
     members = [
-        {"id": member, "similarity": share, "kept": member == kept}
+        {"id": member, "similarity": share, "kept": member not in fallen}
         for member, share in sorted(
             similar.items(), key=lambda item: (-(item[1] if item[1] is not None else -1), item[0])
         )
@@ -44,21 +33,26 @@ def cluster(stage: StoredStage, id: int, figures: dict[str, Any] | None) -> dict
     return {"kept": kept, "members": members}
 
 
-def _pairs(stage: StoredStage) -> pl.LazyFrame | None:
-    """`id`, `other` as hex digits and `similarity`, where the filter compared pairs."""
+def _together(stage: StoredStage, id: int) -> list[str]:
+    """All samples of the one's cluster."""
+    for file in stage.files("clusters"):
+        if row := one_row(file, id):
+            together = rows_of(file, int(str(row["cluster"])), "cluster")
+            return [show_id(int(str(each["id"]))) for each in together]
+    return []
+
+
+def _compared(stage: StoredStage, own: str) -> dict[str, float | None]:
+    """What the sample was compared with, references too, and how alike it is."""
     files = stage.files("pairs")
-    return pl.scan_parquet(files, glob=False) if files else None
-
-
-def _fallen(stage: StoredStage, kept: str) -> list[str]:
-    """The ids whose verdict names `kept`."""
-    places = find(stage, [(int(kept, 16),) * 2], column="kept")["part"].unique().sort()
-    files = [file for part in places if (file := stage.file(part))]
     if not files:
-        return []
-    names = pl.col("figures").str.json_path_match("$.kept") == kept
+        return {}
+    pairs = pl.scan_parquet(files, glob=False)
     try:
-        found = pl.scan_parquet(files, glob=False).filter(names).select("id").collect()
+        found = pairs.filter((pl.col("id") == own) | (pl.col("other") == own)).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DamagedPart(files[0]) from error
-    return [show_id(id) for id in found["id"]]
+    return {
+        b if a == own else a: share
+        for a, b, share in found.select("id", "other", "similarity").iter_rows()
+    }

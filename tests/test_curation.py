@@ -18,14 +18,17 @@ import yaml
 from benchmarks.sample_stage import recipe, write_samples
 from data import ROOT
 from data.errors import DamagedPart, RecipeError, ShardmillError, SourceError
+from data.schema import show_id
 from filters import load_filter
 from flows import curation
 from flows.curation import curate
+from flows.neighbours import cluster
 from flows.outputs import duplicate_clusters, pack, tokenize
 from flows.plan import Plan, plan_build
 from flows.recipe import make_knobs
 from flows.report import contamination, funnel
 from flows.stages import Work, kept_samples, sample_parts
+from flows.stored import StoredStage
 from tests.builds import digests
 from tests.corpora import write_lines
 
@@ -257,6 +260,35 @@ def test_a_cluster_is_on_one_side_of_the_validation_split(tmp_path: Path) -> Non
     assert 0 < len(sides[1]) < 60
     assert sides[0] | sides[1] == set(range(60))
     assert all({id ^ 1 for id in side} == side for side in sides)
+
+
+@pytest.mark.parametrize("mode", ["drop", "audit"])
+def test_a_story_names_all_of_a_cluster(tmp_path: Path, mode: str) -> None:
+    """The first text is like the third only through the second; what has another number is like
+    the third, but stays."""
+    letters = np.random.default_rng(1).choice(list("abcdefghijkl"), (80, 6))
+    words = ["".join(word) for word in letters]
+    chain = [" ".join(words[10 * n : 10 * n + 60]) + " makes 5." for n in range(3)]
+    rows = [{"text": text, "tag": "Math"} for text in (*chain, chain[2].replace(" 5.", " 6."))]
+    rows += [{"text": SEA}]
+    step = {"near_duplicate": {"mode": mode, "min_similarity": 0.6}}
+    plan = made(tmp_path, [step], rows)
+    curate(plan)
+    (verdict,) = plan.steps
+    stage = StoredStage(verdict.verdicts.folder, "", {}, ())
+    fell = verdicts(plan)
+    for id in range(4):
+        kept = {"kept": show_id(0)} if id in fell else None
+        found = cluster(stage, id, kept)
+        assert found is not None
+        assert found["kept"] == show_id(0 if id in fell else id)
+        members = {int(member["id"], 16): member for member in found["members"]}
+        assert set(members) == {0, 1, 2, 3} - {id}
+        assert {n for n, member in members.items() if not member["kept"]} == set(fell) - {id}
+    assert set(fell) == (set() if mode == "audit" else {1, 2})
+    assert members[0]["similarity"] is None
+    assert members[2]["similarity"] > 0.9
+    assert cluster(stage, 4, None) is None
 
 
 def test_the_funnel_tells_tag_filter_and_reason(tmp_path: Path) -> None:

@@ -129,18 +129,18 @@ def test_a_lease_is_one_builds_until_it_lets_go(tmp_path: Path) -> None:
 
 
 def test_one_of_many_takes_the_lease_of_a_holder_that_fell_silent(tmp_path: Path) -> None:
-    silent = Leases(tmp_path, "plan", expiry=0.4)
+    silent = Leases(tmp_path, "plan", expiry=1.5)
     silent._keep_beating = lambda: None  # type: ignore[method-assign]
     silent._heart = threading.Thread(target=silent._keep_beating)
     with ExitStack() as stack:
         stack.enter_context(silent)
         assert silent.claim("part-0")
-        others = [stack.enter_context(Leases(tmp_path, "plan", expiry=0.4)) for _ in range(8)]
+        others = [stack.enter_context(Leases(tmp_path, "plan", expiry=1.5)) for _ in range(8)]
         assert not any(one.claim("part-0") for one in others)
         taken: list[Leases] = []
 
         def take(one: Leases) -> None:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 30
             while not taken and time.monotonic() < deadline:
                 if one.claim("part-0"):
                     taken.append(one)
