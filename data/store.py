@@ -33,6 +33,8 @@ HERE = ("logs", "train")
 PARTS = (".parquet", ".arrow")
 DERIVED = (".npz", ".ipc")
 """Indices, which are made again from what they are of."""
+PASSING = ("sketches-", "references-", "referencetexts-")
+"""Parts of a corpus filter's stage that are removed when its verdicts are there."""
 _mirrors: dict[Path, "Mirror"] = {}
 _opening = threading.Lock()
 
@@ -55,7 +57,7 @@ def mirror_of(path: Path) -> "Mirror | None":
 def _kept(path: Path) -> "Mirror | None":
     """The mirror of a file that belongs into the store."""
     mirror = mirror_of(path)
-    if mirror is None or path.suffix in DERIVED:
+    if mirror is None or path.suffix in DERIVED or path.name.startswith(PASSING):
         return None
     folders = path.relative_to(mirror.out).parts
     if folders[0] in HERE or any(name.startswith(".") for name in folders):
