@@ -71,10 +71,11 @@ model: setup engine
 demo: all
 	.venv/bin/shardmill run demo --out $(OUT)
 
-# vLLM wants the machine to itself; most other tests wait for servers and share it.
+# vLLM and a Ray cluster want the machine to themselves; most other tests wait for servers and
+# share it.
 test: all train-env
-	.venv/bin/pytest -m engine
-	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m 'not engine'
+	.venv/bin/pytest -m 'engine or ray'
+	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m 'not engine and not ray'
 
 docs: setup
 	.venv/bin/python -m flows.reference docs

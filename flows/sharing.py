@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from data import places
+from data.errors import RecipeError
 from data.leases import POLL, Leases, shown
 from data.parts import shared
 from data.schema import fingerprint
+from data.store import mirror_of
 from flows.plan import Plan
 from flows.progress import Progress
 from flows.stages import Missing, Runner, Work
@@ -18,7 +21,13 @@ PATIENCE = 10.0
 
 @contextmanager
 def joined(plan: Plan) -> Iterator[Plan]:
-    """The plan with leases, for a build beside others."""
+    """The plan with leases, for a build beside others. Raises RecipeError where OUT has none."""
+    if mirror_of(plan.out) is not None:
+        raise RecipeError(
+            "builds cannot share an address in a bucket",
+            where=places.shown(plan.out),
+            fix="share a folder that all machines see, or leave out --share",
+        )
     stages = [stage.hash for source in plan.sources for stage in source.stages]
     stages += [step.verdicts.hash for step in plan.steps]
     stages += [target.shards.hash for target in plan.targets]

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
+from benchmarks.on_paper import tables
 from data import ROOT
 from filters import load_filter
 from flows.cli import app
@@ -84,6 +85,12 @@ def test_the_kubernetes_manifests_fit_together() -> None:
         in build["args"][-1]
     )
     app.parse_args([*build["command"][1:], *build["args"]], exit_on_error=False, print_error=False)
+
+
+def test_the_tables_of_large_builds_are_those_of_the_measured_rates() -> None:
+    page = (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
+    for table in tables():
+        assert table in page
 
 
 def test_the_deployments_that_are_named_exist() -> None:
