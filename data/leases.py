@@ -3,11 +3,13 @@
 A lease is a symbolic link that names its holder: made in one step, by one build alone. A holder
 lives while it touches its heartbeat file; ages are differences of the file server's own times, so
 that no two machines' clocks are compared. The lease of a holder that is silent for EXPIRY seconds
-is renamed away, which one build alone can do, and made anew.
+is taken over by making the next one, NAME.1.lease behind NAME.0.lease, which one build alone can
+do: nothing is ever replaced. A holder that finds that it was silent for so long gives up.
 """
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import secrets
@@ -26,6 +28,8 @@ from data.schema import fingerprint
 
 EXPIRY = 60.0
 """Seconds of silence after which a holder counts as dead."""
+ALIVE = 0.8
+"""Share of that time after which a holder counts itself as dead, before others do."""
 BEATS = 12
 """Heartbeats in that time."""
 POLL = 0.5
@@ -69,7 +73,8 @@ class Leases:
         self._folder = out / "leases"
         host = re.sub(r"[^\w.-]", "-", socket.gethostname())
         self.holder = f"{host}@{_processes()}@{os.getpid()}@{secrets.token_hex(3)}"
-        self._held: set[str] = set()
+        self._held: dict[str, Path] = {}
+        self._dead = False
         self._guard = threading.RLock()
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._keep_beating, daemon=True)
@@ -108,31 +113,38 @@ class Leases:
         self._heart.join()
         for name in list(self._held):
             self.release(name)
+        if not self._dead and not self.others():  # those of the dead
+            for path in self._folder.glob("*.lease"):
+                path.unlink(missing_ok=True)
         self._file(self.holder).unlink(missing_ok=True)
 
     def claim(self, name: str) -> bool:
-        """Whether the lease became this build's by this call."""
-        path = self._path(name)
+        """Whether the lease became this build's by this call. Raises OutputError where this build
+        was silent for so long that others may count it as dead."""
         with self._guard:
             if name in self._held:
                 return False
-            if not self._make(path) and not (self._clear(path) and self._make(path)):
-                return False
-            self._held.add(name)
-            return True
+            self._stay_alive()
+            for number in itertools.count():
+                path = self._path(name, number)
+                if self._make(path):
+                    self._held[name] = path
+                    return True
+                holder = _holder(path)
+                if holder is None or self._lives(holder):
+                    return False
+        return False
 
     def release(self, name: str) -> None:
         with self._guard:
-            if name in self._held:
-                self._held.remove(name)
-                if _holder(self._path(name)) == self.holder:
-                    self._path(name).unlink(missing_ok=True)
+            path = self._held.pop(name, None)
+            if path is not None and self._alive():  # a dead holder's leases stay where they are
+                path.unlink(missing_ok=True)
 
     def holds(self, name: str) -> bool:
-        """Whether it still is this build's: one that slept through its expiry may have lost it."""
-        if time.monotonic() - self._last_beat < self.expiry / 2:
-            return name in self._held
-        return name in self._held and _holder(self._path(name)) == self.holder
+        """Whether it still is this build's: not where it was silent for too long."""
+        with self._guard:
+            return name in self._held and self._alive()
 
     def others(self) -> list[str]:
         """The holders that live beside this one."""
@@ -154,8 +166,8 @@ class Leases:
         finally:
             self.release(name)
 
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.lease"
+    def _path(self, name: str, number: int) -> Path:
+        return self._folder / f"{name}.{number}.lease"
 
     def _file(self, holder: str) -> Path:
         return self._folder / f"{holder}.holder"
@@ -167,25 +179,6 @@ class Leases:
             return False
         except OSError as error:
             raise output_error(path, error) from error
-        return True
-
-    def _clear(self, path: Path) -> bool:
-        """Whether a dead holder's lease is out of the way."""
-        holder = _holder(path)
-        if holder is None:
-            return True
-        if self._lives(holder):
-            return False
-        away = path.with_name(f"{secrets.token_hex(6)}.stale")
-        try:
-            path.rename(away)
-        except FileNotFoundError:
-            return True
-        taken = _holder(away)
-        away.unlink()
-        if taken is not None and taken != holder:  # another build was quicker: it is its own
-            path.symlink_to(taken)
-            return False
         return True
 
     def _lives(self, holder: str) -> bool:
@@ -202,11 +195,37 @@ class Leases:
 
     def _keep_beating(self) -> None:
         while not self._ended.wait(self.expiry / BEATS):
-            try:
-                os.utime(self._file(self.holder))
-            except OSError:  # the file server is away: what is held may be lost
-                continue
+            with contextlib.suppress(OSError):  # the file server is away: silence, as others see it
+                self._touch()
+
+    def _touch(self) -> None:
+        """A sign of life; one that comes too late is none, and who was silent stays dead."""
+        file = self._file(self.holder)
+        with self._guard:
+            before = file.stat().st_mtime
+            os.utime(file)
+            silent = file.stat().st_mtime - before
+            self._dead = self._dead or silent > self.expiry * ALIVE
+            if self._dead:
+                file.unlink()
             self._last_beat = time.monotonic()
+
+    def _alive(self) -> bool:
+        if not self._dead and time.monotonic() - self._last_beat > self.expiry * ALIVE / 2:
+            try:
+                self._touch()
+            except OSError:
+                return False
+        return not self._dead
+
+    def _stay_alive(self) -> None:
+        if not self._alive():
+            raise OutputError(
+                f"this build was silent for {self.expiry * ALIVE:.0f} s, so that others may have "
+                "taken what it was making",
+                where=str(self._folder.parent),
+                fix="the same command joins them again",
+            )
 
 
 def _holder(path: Path) -> str | None:

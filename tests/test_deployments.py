@@ -56,8 +56,8 @@ def test_the_ui_s_form_says_what_each_parameter_is() -> None:
     """The worker's schema is made of the docstring; a form without it is five bare fields."""
     schemas = [parameter_schema(flow_of(deployment)) for deployment in DEPLOYMENTS]
     for schema in schemas:
-        shared, placed = list(schema.properties)[:5], list(schema.properties)[5:]
-        assert shared == ["recipe", "out", "overrides", "scale", "offline"]
+        shared, placed = list(schema.properties)[:6], list(schema.properties)[6:]
+        assert shared == ["recipe", "out", "overrides", "scale", "offline", "share"]
         assert placed in ([], ["runner", "ray_address"])  # models are asked from one place
         for field in schema.properties.values():
             assert len(field["description"]) > 30

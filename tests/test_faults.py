@@ -163,7 +163,7 @@ def test_the_first_request_does_not_wait_for_the_last_row(
     def fault(body: dict[str, Any], before: int) -> None:
         at_first.append(made)
 
-    monkeypatch.setattr("flows.generation.Exchange", Counted)
+    monkeypatch.setattr("flows.completing.Exchange", Counted)
     with FakeServer(fault=fault) as server:
         build(write_recipe(server.url), tmp_path / "out", "engine.concurrency=1")
     assert at_first[0] <= 16

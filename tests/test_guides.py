@@ -23,7 +23,7 @@ from tests.guides import DOCUMENTS, GUIDES, blocks, commands, guide_blocks
 
 def test_the_yaml_examples_are_parts_of_recipes() -> None:
     examples = [text for text in guide_blocks("yaml") if "apiVersion" not in text]
-    assert len(examples) == 9
+    assert len(examples) == 10
     schema = recipe_schema()
     schema.pop("required")
     validator = jsonschema.Draft7Validator(schema)

@@ -128,32 +128,38 @@ def test_a_lease_is_one_builds_until_it_lets_go(tmp_path: Path) -> None:
         assert mine.claim("part-1")
 
 
+def silence(leases: Leases) -> None:
+    """As if its machine slept."""
+    leases._ended.set()
+    leases._heart.join()
+
+
 def test_one_of_many_takes_the_lease_of_a_holder_that_fell_silent(tmp_path: Path) -> None:
-    silent = Leases(tmp_path, "plan", expiry=1.5)
-    silent._keep_beating = lambda: None  # type: ignore[method-assign]
-    silent._heart = threading.Thread(target=silent._keep_beating)
     with ExitStack() as stack:
-        stack.enter_context(silent)
-        assert silent.claim("part-0")
-        others = [stack.enter_context(Leases(tmp_path, "plan", expiry=1.5)) for _ in range(8)]
+        asleep = stack.enter_context(Leases(tmp_path, "plan", expiry=2.0))
+        others = [stack.enter_context(Leases(tmp_path, "plan", expiry=2.0)) for _ in range(8)]
+        for part in range(20):
+            assert asleep.claim(f"part-{part}")
         assert not any(one.claim("part-0") for one in others)
-        taken: list[Leases] = []
+        silence(asleep)
+        taken: list[str] = []
 
         def take(one: Leases) -> None:
             deadline = time.monotonic() + 30
-            while not taken and time.monotonic() < deadline:
-                if one.claim("part-0"):
-                    taken.append(one)
+            while len(taken) < 20 and time.monotonic() < deadline:
+                taken.extend(f"{part}" for part in range(20) if one.claim(f"part-{part}"))
 
         threads = [threading.Thread(target=take, args=(one,)) for one in others]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(taken) == 1
-        assert taken[0].holds("part-0")
-        assert not silent.holds("part-0")
-        assert silent not in taken
+        assert sorted(taken, key=int) == [str(part) for part in range(20)]
+        assert not asleep.holds("part-0")
+        asleep.release("part-0")  # which must not free what another has now
+        assert not any(one.claim("part-0") for one in others)
+        with pytest.raises(OutputError, match="the same command joins them again"):
+            asleep.claim("part-20")
 
 
 def test_parts_of_others_are_waited_for_and_told_of(
