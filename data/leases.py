@@ -73,7 +73,6 @@ class Leases:
         self._guard = threading.RLock()
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._keep_beating, daemon=True)
-        self._last_beat = 0.0
         self._seen: set[str] = set()
 
     def __enter__(self) -> "Leases":
@@ -83,7 +82,6 @@ class Leases:
         except OSError as error:
             raise output_error(self._folder, error) from error
         write_file(self._file(self.holder), self._plan.encode())
-        self._last_beat = time.monotonic()
         for other in self.others():
             with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
                 if self._file(other).read_text() == self._plan:
@@ -129,9 +127,8 @@ class Leases:
                     self._path(name).unlink(missing_ok=True)
 
     def holds(self, name: str) -> bool:
-        """Whether it still is this build's: one that slept through its expiry may have lost it."""
-        if time.monotonic() - self._last_beat < self.expiry / 2:
-            return name in self._held
+        """Whether it still is this build's: one that slept through its expiry may have lost it,
+        however lately its heart has beaten again."""
         return name in self._held and _holder(self._path(name)) == self.holder
 
     def others(self) -> list[str]:
@@ -202,11 +199,8 @@ class Leases:
 
     def _keep_beating(self) -> None:
         while not self._ended.wait(self.expiry / BEATS):
-            try:
+            with contextlib.suppress(OSError):  # the file server is away: what is held may be lost
                 os.utime(self._file(self.holder))
-            except OSError:  # the file server is away: what is held may be lost
-                continue
-            self._last_beat = time.monotonic()
 
 
 def _holder(path: Path) -> str | None:

@@ -78,6 +78,8 @@ class Generation:
     async def _complete(self, sources: Sequence[Source]) -> None:
         progress = self._progress
         self._failed = self._tried = self._tried_failed = 0
+        if self._plan.leases:
+            self._plan.leases.departed()  # who goes from here on leaves what the record may lack
         with interruptible(self._interrupt), Record(self._plan.out / "completions") as record:
             if record.damaged:
                 progress.say(f"{record.damaged} torn lines of the record are passed over")
@@ -166,6 +168,7 @@ class Generation:
             roster.cancel()
             progress.stop()
             self._pool = self._division = None
+            division.leave()
             account.save()
             sums, rate = total(account).plus(earlier, -1), progress.rate
             progress.say(
