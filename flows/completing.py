@@ -73,6 +73,8 @@ class Division:
         self._leases, self._progress = leases, progress
         self._waiting = Waiting("completions", leases, progress.say) if leases else None
         self._missing: dict[tuple[str, int], tuple[Source, int]] = {}
+        self.failed_elsewhere = 0
+        """Rows of the parts that other builds wrote."""
         self._found: dict[tuple[str, int], tuple[int, int] | None] = {}
 
     @property
@@ -93,7 +95,7 @@ class Division:
                 yield source, index
             elif self._leases.claim(self._lease(name, index)):
                 if self._is_made(source, index):
-                    self._made_elsewhere(name, index, missing)
+                    self._made_elsewhere(source, index, missing)
                     continue
                 if self._leases.departed() or record.outdated:
                     record.refresh()
@@ -114,9 +116,9 @@ class Division:
 
     async def rest(self) -> None:
         """Take off the list what others have written; wait a moment where something is left."""
-        for (name, index), (source, missing) in list(self._missing.items()):
+        for (_, index), (source, missing) in list(self._missing.items()):
             if self._leases and self._is_made(source, index):
-                self._made_elsewhere(name, index, missing)
+                self._made_elsewhere(source, index, missing)
         if self._missing and self._waiting:
             self._waiting.tell(len(self._missing))
             self._progress.tick()
@@ -136,7 +138,9 @@ class Division:
         anew = _version(source, index) != self._found[source.name, index]
         return rows > 0 and (anew or not lost)
 
-    def _made_elsewhere(self, name: str, index: int, missing: int) -> None:
+    def _made_elsewhere(self, source: Source, index: int, missing: int) -> None:
+        name = source.name
+        self.failed_elsewhere += len(rows_of_earlier(source, index)[1])
         if self._leases:
             self._leases.release(self._lease(name, index))
         del self._missing[name, index]

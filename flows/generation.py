@@ -102,7 +102,8 @@ class Generation:
             progress.say(f"completions: {shares.told}")
             if shares.missing:
                 await self._ask(record, division, shares)
-        problem = self._too_many(self._failed, shares.wanted)
+        failed = self._failed + division.failed_elsewhere
+        problem = self._too_many(failed, shares.wanted)
         if problem:
             raise problem
         account = self._account

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from httpx import ConnectError
 
 from data.errors import EngineError, RecipeError
 from flows.engine import follow
@@ -133,3 +134,16 @@ def test_a_line_that_is_no_address_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(EngineError, match="cannot be read"):
         listed(str(path))
+
+
+def test_a_prefect_server_that_is_away_is_told_as_a_list_that_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else whoever follows the list would end, and nobody be told."""
+
+    def away(name: str) -> str:
+        raise ConnectError("All connection attempts failed")
+
+    monkeypatch.setattr("prefect.variables.Variable.get", away)
+    with pytest.raises(EngineError, match="All connection attempts failed"):
+        listed("prefect:servers")
