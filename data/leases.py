@@ -78,7 +78,6 @@ class Leases:
         self._guard = threading.RLock()
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._keep_beating, daemon=True)
-        self._last_beat = 0.0
         self._seen: set[str] = set()
 
     def __enter__(self) -> "Leases":
@@ -88,7 +87,6 @@ class Leases:
         except OSError as error:
             raise output_error(self._folder, error) from error
         write_file(self._file(self.holder), self._plan.encode())
-        self._last_beat = time.monotonic()
         for other in self.others():
             with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
                 if self._file(other).read_text() == self._plan:
@@ -114,7 +112,7 @@ class Leases:
         for name in list(self._held):
             self.release(name)
         if not self._dead and not self.others():  # those of the dead
-            for path in self._folder.glob("*.lease"):
+            for path in (*self._folder.glob("*.lease"), *self._folder.glob("*.holder")):
                 path.unlink(missing_ok=True)
         self._file(self.holder).unlink(missing_ok=True)
 
@@ -124,7 +122,8 @@ class Leases:
         with self._guard:
             if name in self._held:
                 return False
-            self._stay_alive()
+            if lost := self.lost():
+                raise lost
             for number in itertools.count():
                 path = self._path(name, number)
                 if self._make(path):
@@ -145,6 +144,17 @@ class Leases:
         """Whether it still is this build's: not where it was silent for too long."""
         with self._guard:
             return name in self._held and self._alive()
+
+    def lost(self) -> OutputError | None:
+        """Why this build must end: it was silent for so long that others may count it as dead."""
+        if self._alive():
+            return None
+        return OutputError(
+            f"this build was silent for {self.expiry * ALIVE:.0f} s, so that others may have taken "
+            "what it was making",
+            where=str(self._folder.parent),
+            fix="the same command joins them again",
+        )
 
     def others(self) -> list[str]:
         """The holders that live beside this one."""
@@ -191,7 +201,9 @@ class Leases:
             beat = self._file(holder).stat().st_mtime
         except FileNotFoundError:
             return False
-        return self._file(self.holder).stat().st_mtime - beat < self.expiry
+        with contextlib.suppress(FileNotFoundError):
+            return self._file(self.holder).stat().st_mtime - beat < self.expiry
+        return True  # who has no heartbeat cannot tell, and is told so when it claims
 
     def _keep_beating(self) -> None:
         while not self._ended.wait(self.expiry / BEATS):
@@ -202,7 +214,11 @@ class Leases:
         """A sign of life; one that comes too late is none, and who was silent stays dead."""
         file = self._file(self.holder)
         with self._guard:
-            before = file.stat().st_mtime
+            try:
+                before = file.stat().st_mtime
+            except FileNotFoundError:  # removed by hand
+                self._dead = True
+                return
             os.utime(file)
             silent = file.stat().st_mtime - before
             self._dead = self._dead or silent > self.expiry * ALIVE
@@ -217,15 +233,6 @@ class Leases:
             except OSError:
                 return False
         return not self._dead
-
-    def _stay_alive(self) -> None:
-        if not self._alive():
-            raise OutputError(
-                f"this build was silent for {self.expiry * ALIVE:.0f} s, so that others may have "
-                "taken what it was making",
-                where=str(self._folder.parent),
-                fix="the same command joins them again",
-            )
 
 
 def _holder(path: Path) -> str | None:

@@ -181,7 +181,7 @@ class Stage:
 
     def finish(self, about: dict[str, dict[str, Any]] | None = None, **facts: Any) -> None:
         """Write the manifest over the parts that lie in the folder; `about` adds to a file."""
-        with self._own_turn() as done:
+        with self.turn() as done:
             if not done:
                 self._finish(about or {}, facts)
 
@@ -220,7 +220,7 @@ class Stage:
         """Make the folder ready: no manifest, no half-written file, and no part that differs
         from what the manifest said of it."""
         try:
-            with self._own_turn() as done:
+            with self.turn() as done:
                 if done:
                     return
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -233,8 +233,8 @@ class Stage:
             store.begin(self.folder, known)
 
     @contextmanager
-    def _own_turn(self) -> Iterator[bool]:
-        """Gives whether another build has finished the stage meanwhile."""
+    def turn(self) -> Iterator[bool]:
+        """Alone among the builds that share; gives whether another has finished the stage."""
         with _turns[-1](f"{self.folder.name}.turn") if _turns else nullcontext():
             yield bool(_turns) and self.done
 

@@ -56,9 +56,13 @@ def rows_of_earlier(source: Source, index: int) -> tuple[int, set[int]]:
     return part.num_rows, set(part.filter(pc.is_valid(part["error"]))["id"].to_pylist())
 
 
-def _whole(source: Source, index: int) -> bool:
-    rows, lost = rows_of_earlier(source, index)
-    return rows > 0 and not lost
+def _version(source: Source, index: int) -> tuple[int, int] | None:
+    """Differs once the part is written again; None while it is not there."""
+    try:
+        found = source.completions.file(index).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 class Division:
@@ -69,6 +73,9 @@ class Division:
         self._leases, self._progress = leases, progress
         self._waiting = Waiting("completions", leases, progress.say) if leases else None
         self._missing: dict[tuple[str, int], tuple[Source, int]] = {}
+        self.failed_elsewhere = 0
+        """Rows of the parts that other builds wrote."""
+        self._found: dict[tuple[str, int], tuple[int, int] | None] = {}
 
     @property
     def left(self) -> int:
@@ -78,6 +85,7 @@ class Division:
     def add(self, source: Source, index: int, missing: int) -> None:
         """`missing`: rows that are to be asked for."""
         self._missing[source.name, index] = source, missing
+        self._found[source.name, index] = _version(source, index) if self._leases else None
 
     def mine(self, record: Record) -> Iterator[tuple[Source, int]]:
         """Those that are free, each as it is asked for; the record knows what others that ended
@@ -86,8 +94,8 @@ class Division:
             if self._leases is None:
                 yield source, index
             elif self._leases.claim(self._lease(name, index)):
-                if _whole(source, index):
-                    self._made_elsewhere(name, index, missing)
+                if self._is_made(source, index):
+                    self._made_elsewhere(source, index, missing)
                     continue
                 if self._leases.departed() or record.outdated:
                     record.refresh()
@@ -98,22 +106,41 @@ class Division:
         if self._leases is None:
             part.write()
         else:
-            if self._leases.holds(self._lease(name, index)):
+            held = self._leases.holds(self._lease(name, index))
+            if held and part.source.completions.manifest is None:
                 part.write()
             self._leases.release(self._lease(name, index))
+            if not held:  # whoever took it over makes it: the stage is not done before
+                return
         del self._missing[name, index]
 
     async def rest(self) -> None:
         """Take off the list what others have written; wait a moment where something is left."""
-        for (name, index), (source, missing) in list(self._missing.items()):
-            if self._leases and _whole(source, index):
-                self._made_elsewhere(name, index, missing)
+        for (_, index), (source, missing) in list(self._missing.items()):
+            if self._leases and self._is_made(source, index):
+                self._made_elsewhere(source, index, missing)
         if self._missing and self._waiting:
             self._waiting.tell(len(self._missing))
             self._progress.tick()
             await asyncio.sleep(POLL)
 
-    def _made_elsewhere(self, name: str, index: int, missing: int) -> None:
+    def leave(self) -> None:
+        """Let go of what is not written, for whoever is next; that may be this build."""
+        if self._leases:
+            for name, index in self._missing:
+                self._leases.release(self._lease(name, index))
+
+    def _is_made(self, source: Source, index: int) -> bool:
+        """Whether another build has written the part; rows that it lost are a later build's."""
+        if source.completions.manifest is not None:
+            return True
+        rows, lost = rows_of_earlier(source, index)
+        anew = _version(source, index) != self._found[source.name, index]
+        return rows > 0 and (anew or not lost)
+
+    def _made_elsewhere(self, source: Source, index: int, missing: int) -> None:
+        name = source.name
+        self.failed_elsewhere += len(rows_of_earlier(source, index)[1])
         if self._leases:
             self._leases.release(self._lease(name, index))
         del self._missing[name, index]

@@ -29,10 +29,15 @@ async def given_endpoints(plan: Plan, client: Client, progress: Progress) -> lis
     """One that does not answer is set aside and probed, one without the model is left out.
     Raises EngineError where none is usable and none is launched."""
     engine = plan.recipe.engine
-    urls = [url.rstrip("/") for url in engine.endpoints]
+    urls = given = [url.rstrip("/") for url in engine.endpoints]
     if engine.endpoints_from:
-        urls += await asyncio.to_thread(listed, engine.endpoints_from)
+        urls = given + await asyncio.to_thread(listed, engine.endpoints_from)
+        if not urls and engine.launches is None:
+            seconds = f"{engine.patience_seconds:g} s"
+            progress.say(f"{engine.endpoints_from} names no endpoint; waiting {seconds} for one")
     endpoints = [Endpoint(url, engine.concurrency) for url in dict.fromkeys(urls)]
+    for endpoint in endpoints[len(set(given)) :]:
+        endpoint.listed = True
     problems = await asyncio.gather(*(examine(plan, client, one) for one in endpoints))
     found = [problem for problem in problems if problem]
     alone = engine.launches is None and engine.endpoints_from is None
@@ -72,8 +77,9 @@ async def follow(plan: Plan, client: Client, pool: Pool, progress: Progress) -> 
     place = engine.endpoints_from
     if place is None:
         return
-    known = {endpoint.url for endpoint in pool.endpoints}
-    fixed = known - set(await asyncio.to_thread(listed, place))
+    # of an earlier level: what was dropped then is to be asked again where it comes back
+    known = {one.url for one in pool.endpoints if not (one.listed and one.gone)}
+    fixed = {one.url for one in pool.endpoints if not one.listed}
     trouble = ""
     while True:
         await asyncio.sleep(pause(place))
@@ -89,7 +95,7 @@ async def follow(plan: Plan, client: Client, pool: Pool, progress: Progress) -> 
             pool.remove(url)
             progress.say(f"{url} is no longer listed")
         for url in sorted(urls - known):
-            endpoint = Endpoint(url, engine.concurrency)
+            endpoint = Endpoint(url, engine.concurrency, listed=True)
             problem = await examine(plan, client, endpoint)
             pool.add(endpoint)
             bound_connections(pool.endpoints, progress)

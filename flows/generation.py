@@ -78,6 +78,8 @@ class Generation:
     async def _complete(self, sources: Sequence[Source]) -> None:
         progress = self._progress
         self._failed = self._tried = self._tried_failed = 0
+        if self._plan.leases:
+            self._plan.leases.departed()  # who goes from here on leaves what the record may lack
         with interruptible(self._interrupt), Record(self._plan.out / "completions") as record:
             if record.damaged:
                 progress.say(f"{record.damaged} torn lines of the record are passed over")
@@ -100,7 +102,8 @@ class Generation:
             progress.say(f"completions: {shares.told}")
             if shares.missing:
                 await self._ask(record, division, shares)
-        problem = self._too_many(self._failed, shares.wanted)
+        failed = self._failed + division.failed_elsewhere
+        problem = self._too_many(failed, shares.wanted)
         if problem:
             raise problem
         account = self._account
@@ -166,6 +169,7 @@ class Generation:
             roster.cancel()
             progress.stop()
             self._pool = self._division = None
+            division.leave()
             account.save()
             sums, rate = total(account).plus(earlier, -1), progress.rate
             progress.say(
@@ -215,9 +219,11 @@ class Generation:
 
     def _may_ask(self) -> ShardmillError | None:
         """Counts a request in before it goes out, so that their number is never overshot."""
-        account = self._account
+        account, leases = self._account, self._plan.leases
         if account is None:
             return None
+        if leases and (lost := leases.lost()):
+            return lost
         if over := account.over({"requests": self._plan.recipe.engine.budget.requests}):
             return _used_up(over)
         account.asked += 1

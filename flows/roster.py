@@ -41,9 +41,15 @@ def listed(place: str) -> list[str]:
 
 
 def _variable(name: str) -> str:
+    from httpx import HTTPError
+    from prefect.exceptions import PrefectException
     from prefect.variables import Variable
 
-    value: Any = Variable.get(name)
+    try:
+        value: Any = Variable.get(name)
+    except (HTTPError, PrefectException, RuntimeError) as error:
+        where = f"the Prefect variable {name!r}"
+        raise EngineError(f"cannot be read ({error})", where=where) from error
     if value is None:
         raise EngineError(
             f"there is no Prefect variable {name!r}",

@@ -33,6 +33,8 @@ class Endpoint:
     up: bool = True
     gone: bool = False
     """Will not come back: its server was given up, or it refuses all requests."""
+    listed: bool = False
+    """Named by a list outside of the recipe, and so no longer asked when that drops it."""
     failures: int = 0
     last_success: float = float("-inf")
     last_seen: float = float("-inf")

@@ -97,8 +97,8 @@ class Pool:
         `stop`, or by `may_ask`, once what was in flight is there, or EngineError where all
         endpoints stay away or refuse."""
         asked = iter(requests)
-        async with asyncio.TaskGroup() as self._group:
-            group = self._group
+        async with asyncio.TaskGroup() as group:
+            self._group = group
             self._keepers = [group.create_task(self._watch())]
             for endpoint in self.endpoints:
                 self._keepers.append(group.create_task(self._probe(endpoint)))
@@ -111,6 +111,7 @@ class Pool:
                 await self._drained.wait()
             for keeper in self._keepers:
                 keeper.cancel()
+            self._group = None  # who is added from now on is probed by the next run
         if reason := self.stopping or self._ending:
             raise reason
 

@@ -267,3 +267,21 @@ def test_few_open_files_are_raised_or_lived_with(
         assert shown.returncode == 0, shown.stderr
         assert server.requests == 170
     assert ("may open 100 files" in shown.stdout) == said
+
+
+def test_who_joins_between_two_rounds_of_requests_is_asked_in_the_second(tmp_path: Path) -> None:
+    """As builds that share a folder have them; whoever added it had died of it."""
+
+    async def run(url: str) -> int:
+        async with Client("fake", timeout=10) as client:
+            with Record(tmp_path) as record:
+                pool = Pool([], client, record, Account(tmp_path, Price()))
+                await pool.run([], lambda request, completion: [])
+                pool.add(Endpoint(url, 4))
+                request = Request("0" * 32, {"messages": [{"content": "0"}], "seed": 0}, "s")
+                await asyncio.wait_for(pool.run([request], lambda *_: []), 60)
+        return len(record.find(["0" * 32]))
+
+    with FakeServer() as server:
+        assert asyncio.run(run(server.url)) == 1
+        assert server.requests == 1

@@ -1,14 +1,21 @@
 """Endpoints that are listed outside of the recipe, and come and go."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from httpx import ConnectError
 
 from data.errors import EngineError, RecipeError
+from flows.engine import follow
 from flows.roster import listed
+from inference.endpoint import Endpoint
+from inference.pool import Pool
 from tests.builds import Notes, build
 from tests.fake_server import FakeServer
 
@@ -54,7 +61,7 @@ def test_servers_join_and_leave_while_a_build_asks(write_recipe: Write, tmp_path
 
 
 def test_a_build_waits_for_the_first_server(write_recipe: Write, tmp_path: Path) -> None:
-    path = tmp_path / "servers.txt"
+    path, notes = tmp_path / "servers.txt", Notes()
     with FakeServer() as server:
         timer = threading.Timer(0.5, path.write_text, [server.url])
         timer.start()
@@ -66,7 +73,9 @@ def test_a_build_waits_for_the_first_server(write_recipe: Write, tmp_path: Path)
             tmp_path / "other",
             *from_list(tmp_path / "none"),
             "engine.patience_seconds=0.6",
+            notes=notes,
         )
+    assert f"{tmp_path / 'none'} names no endpoint; waiting 0.6 s for one" in notes.lines
 
 
 def test_a_list_that_breaks_leaves_the_endpoints_as_they_are(
@@ -88,6 +97,33 @@ def test_a_list_that_breaks_leaves_the_endpoints_as_they_are(
     assert line.startswith(f"{path}:2: 'box-2:8000' is no URL")
 
 
+def test_who_was_dropped_between_two_levels_is_asked_no_more(tmp_path: Path) -> None:
+    path, notes = tmp_path / "servers.txt", Notes()
+    path.write_text("")
+    engine = SimpleNamespace(endpoints_from=str(path))
+    given, dropped = Endpoint("http://a/v1", 4), Endpoint("http://b/v1", 4, listed=True)
+    plan: Any = SimpleNamespace(recipe=SimpleNamespace(engine=engine))
+    pool = a_pool(given, dropped)
+    client: Any = None
+
+    async def watch() -> None:
+        task = asyncio.create_task(follow(plan, client, pool, notes))
+        async with asyncio.timeout(10):
+            while not notes.lines:
+                await asyncio.sleep(0.01)
+        task.cancel()
+
+    asyncio.run(watch())
+    assert notes.lines == ["http://b/v1 is no longer listed"]
+    assert pool.endpoints == [given]
+    assert dropped.gone
+
+
+def a_pool(*endpoints: Endpoint) -> Pool:
+    nothing: Any = None
+    return Pool(endpoints, nothing, nothing, nothing)
+
+
 def test_a_line_that_is_no_address_is_named(tmp_path: Path) -> None:
     path = tmp_path / "servers.txt"
     path.write_text("http://box-1:8000/v1\n\nftp://box-2\n")
@@ -98,3 +134,16 @@ def test_a_line_that_is_no_address_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(EngineError, match="cannot be read"):
         listed(str(path))
+
+
+def test_a_prefect_server_that_is_away_is_told_as_a_list_that_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else whoever follows the list would end, and nobody be told."""
+
+    def away(name: str) -> str:
+        raise ConnectError("All connection attempts failed")
+
+    monkeypatch.setattr("prefect.variables.Variable.get", away)
+    with pytest.raises(EngineError, match="All connection attempts failed"):
+        listed("prefect:servers")

@@ -1,5 +1,6 @@
 """Builds that share OUT: each part made once, whoever dies."""
 
+import asyncio
 import multiprocessing
 import threading
 import time
@@ -8,15 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from data.errors import OutputError
 from data.leases import Leases, lock
+from data.parts import Stage
 from flows.build import run_stages
+from flows.completing import Division, Part
 from flows.plan import plan_build
 from flows.sharing import joined, sharing
 from flows.stages import Missing, run_parts
+from inference.record import Record
 from tests.builds import Notes, build, digests, parts
 from tests.fake_server import FakeServer
 
@@ -25,10 +32,14 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.test_sharing"])
 
 
-def share(recipe: Path, out: Path, url: str, together: Barrier | None = None) -> None:
+def share(
+    recipe: Path, out: Path, url: str, together: Barrier | None = None, concurrency: int = 4
+) -> None:
     if together:
         together.wait(60)
-    plan = plan_build(str(recipe), out, ["engine.concurrency=4", f"engine.endpoints=[{url}]"])
+    plan = plan_build(
+        str(recipe), out, [f"engine.concurrency={concurrency}", f"engine.endpoints=[{url}]"]
+    )
     with lock(out, share=True), joined(plan) as plan:
         run_stages(plan, Notes())
 
@@ -92,6 +103,80 @@ def test_what_a_killed_build_leaves_another_takes_over(
         clean = build(write_recipe(server.url), tmp_path / "alone")
     assert digests(out / "shards").keys() == digests(clean.out / "shards").keys()
     assert parts(plan_build(str(recipe), out)) == parts(clean)
+
+
+def test_what_is_damaged_while_builds_share_is_made_again(
+    write_recipe: Write, tmp_path: Path
+) -> None:
+    """The build lets go of the parts that it was asking for, or it would wait for itself."""
+    out, harmed = tmp_path / "out", threading.Event()
+
+    def harm(body: dict[str, Any], before: int) -> None:
+        if not harmed.is_set():
+            harmed.set()
+            (prompts,) = (out / "stages").glob("prompts.books-*/part-00003.parquet")
+            prompts.write_bytes(b"torn" + prompts.read_bytes()[4:])
+
+    with FakeServer(fault=harm) as server:
+        recipe = write_recipe(server.url)
+        builder = FORKS.Process(target=share, args=(recipe, out, server.url, None, 2))
+        builder.start()
+        builder.join(60)
+        builder.kill()
+        builder.join(60)
+        assert builder.exitcode == 0
+        assert len(server.answered) == 50
+        assert server.requests <= 50 + 2  # in flight when the damage was met
+
+
+def asked_part(stage: Stage, index: int, error: str | None = None) -> Part:
+    """A part of one row whose reply is there."""
+
+    class Written(Part):
+        def write(self) -> None:
+            stage.write(
+                self.index, pa.table({"id": [self.index], "error": pa.array([error], pa.string())})
+            )
+
+    source: Any = SimpleNamespace(name="books", completions=stage)
+    return Written(source, index, [], 0)
+
+
+def test_a_build_that_lost_a_part_while_it_slept_waits_for_it(tmp_path: Path) -> None:
+    """The stage had ended without the part that another build had taken over."""
+    stage, known = Stage(tmp_path, "completions.books", {}), Record(tmp_path / "completions")
+    stage.begin()
+    with Leases(tmp_path, "plan") as mine, Leases(tmp_path, "plan") as other:
+        division = Division(mine, Notes())
+        slept, part = asked_part(stage, 0), asked_part(stage, 1)
+        for one in (slept, part):
+            division.add(one.source, one.index, 1)
+        assert len(list(division.mine(known))) == 2
+        lease = tmp_path / "leases" / "completions.books-0.lease"
+        lease.unlink()
+        lease.symlink_to(other.holder)
+        for one in (slept, part):
+            division.write(one)
+        assert (division.left, stage.has(0), stage.has(1)) == (1, False, True)
+        slept.write()
+        asyncio.run(division.rest())
+        assert division.left == 0
+
+
+def test_rows_that_another_build_lost_are_not_asked_again_at_once(tmp_path: Path) -> None:
+    stage, known = Stage(tmp_path, "completions.books", {}), Record(tmp_path / "completions")
+    stage.begin()
+    earlier, now = (asked_part(stage, index, "too long") for index in range(2))
+    earlier.write()
+    with Leases(tmp_path, "plan") as mine:
+        division = Division(mine, Notes())
+        for one in (earlier, now):
+            division.add(one.source, one.index, 1)
+        now.write()
+        assert [index for _, index in division.mine(known)] == [0]
+        stage.finish()
+        asyncio.run(division.rest())
+        assert (division.left, division.failed_elsewhere) == (0, 2)
 
 
 def test_a_build_that_shares_and_one_that_does_not_keep_apart(tmp_path: Path) -> None:
