@@ -74,7 +74,7 @@ class Leases:
         host = re.sub(r"[^\w.-]", "-", socket.gethostname())
         self.holder = f"{host}@{_processes()}@{os.getpid()}@{secrets.token_hex(3)}"
         self._held: dict[str, Path] = {}
-        self._dead = False
+        self._dead, self._last_beat = False, 0.0
         self._guard = threading.RLock()
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._keep_beating, daemon=True)
@@ -87,6 +87,7 @@ class Leases:
         except OSError as error:
             raise output_error(self._folder, error) from error
         write_file(self._file(self.holder), self._plan.encode())
+        self._last_beat = time.monotonic()
         for other in self.others():
             with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
                 if self._file(other).read_text() == self._plan:
@@ -112,7 +113,8 @@ class Leases:
         for name in list(self._held):
             self.release(name)
         if not self._dead and not self.others():  # those of the dead
-            for path in (*self._folder.glob("*.lease"), *self._folder.glob("*.holder")):
+            gone = [p for p in self._folder.glob("*.holder") if not self._lives(p.stem)]
+            for path in (*self._folder.glob("*.lease"), *gone):
                 path.unlink(missing_ok=True)
         self._file(self.holder).unlink(missing_ok=True)
 
