@@ -200,7 +200,8 @@ class Leases:
         if processes == _processes() and not Path(f"/proc/{pid}").exists():
             return False
         try:
-            beat = self._file(holder).stat().st_mtime
+            with open(self._file(holder)) as file:  # so that the file server is asked
+                beat = os.fstat(file.fileno()).st_mtime
         except FileNotFoundError:
             return False
         with contextlib.suppress(FileNotFoundError):

@@ -12,8 +12,8 @@ import os
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from data import checksums, store
+from data import checksums, store, turns
 from data.errors import DamagedPart, OutputError
 from data.formats import to_arrow, to_parquet
 from data.schema import fingerprint
@@ -31,12 +31,6 @@ MANIFEST, sha256_file = checksums.MANIFEST, checksums.sha256_file
 PART = re.compile(r"[a-z]+-\d{5,}(-of-\d{5,})?\.(parquet|arrow)")
 LAYOUT = 1
 """Raised when the meaning of stored parts changes: older stages are then made again."""
-
-
-Turn = Callable[[str], AbstractContextManager[None]]
-"""Given a name, a context that one build at a time is in."""
-_turns: list[Turn] = []
-"""The one of a build that shares its folder; none otherwise."""
 
 
 def write_file(path: Path, content: bytes | pa.Buffer) -> None:
@@ -73,17 +67,6 @@ def output_error(path: Path, error: OSError) -> OutputError:
         where=str(path),
         fix="choose another folder with --out or mend its rights",
     )
-
-
-@contextmanager
-def shared(turn: Turn) -> Iterator[None]:
-    """While this lasts other builds make parts of the same stages: a stage begins and ends in
-    turns, and what another has finished, or is writing, is left alone."""
-    _turns.append(turn)
-    try:
-        yield
-    finally:
-        _turns.pop()
 
 
 @dataclass
@@ -126,6 +109,7 @@ class Stage:
         return self.folder / f"{table}-{index:05d}.{suffix}"
 
     def has(self, index: int, table: str = "part", suffix: str = "parquet") -> bool:
+        turns.look_anew(self.folder)
         return store.is_there(self.file(index, table, suffix))
 
     def count(self, table: str = "part") -> int:
@@ -211,7 +195,7 @@ class Stage:
 
     def clean(self) -> None:
         """Remove what a killed build left half-written; only under the lock of OUT."""
-        if _turns:  # another build may be writing it
+        if turns.is_shared():  # another build may be writing it
             return
         for path in self.folder.glob(".*.tmp"):
             path.unlink()
@@ -235,8 +219,8 @@ class Stage:
     @contextmanager
     def turn(self) -> Iterator[bool]:
         """Alone among the builds that share; gives whether another has finished the stage."""
-        with _turns[-1](f"{self.folder.name}.turn") if _turns else nullcontext():
-            yield bool(_turns) and self.done
+        with turns.own_turn(self.folder):
+            yield turns.is_shared() and self.done
 
 
 class _Manifest(NamedTuple):

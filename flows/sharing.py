@@ -8,9 +8,9 @@ from dataclasses import replace
 from data import places
 from data.errors import RecipeError
 from data.leases import POLL, Leases, shown
-from data.parts import shared
 from data.schema import fingerprint
 from data.store import mirror_of
+from data.turns import shared
 from flows.plan import Plan
 from flows.progress import Progress
 from flows.stages import Missing, Runner, Work
