@@ -21,10 +21,10 @@ order."""
 PACK_BYTES = 213
 """Held for a document while an output is packed."""
 RATES = {
-    "reading": 0.141,
-    "length and exact duplicates": 0.082,
-    "near-duplicates": 0.193,
-    "tokens, shards, report": 0.135,
+    "reading": 0.140,
+    "length and exact duplicates": 0.067,
+    "near-duplicates": 0.129,
+    "tokens, shards, report": 0.104,
 }
 """CPU seconds a million tokens."""
 BYTES = {"completions and samples": 8.4, "token parts": 2.3, "shards": 2.5}
