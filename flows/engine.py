@@ -80,7 +80,7 @@ async def follow(plan: Plan, client: Client, pool: Pool, progress: Progress) -> 
     # of an earlier level: what was dropped then is to be asked again where it comes back
     known = {one.url for one in pool.endpoints if not (one.listed and one.gone)}
     fixed = {one.url for one in pool.endpoints if not one.listed}
-    trouble = ""
+    trouble, before = "", known - fixed
     while True:
         await asyncio.sleep(pause(place))
         try:
@@ -91,6 +91,9 @@ async def follow(plan: Plan, client: Client, pool: Pool, progress: Progress) -> 
             trouble = str(error)
             continue
         trouble = ""
+        if urls != before:  # the file may be half-written: what two looks agree on counts
+            before = urls
+            continue
         for url in sorted(known - urls - fixed):
             pool.remove(url)
             progress.say(f"{url} is no longer listed")

@@ -1,6 +1,7 @@
 """Endpoints that are listed outside of the recipe, and come and go."""
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -122,6 +123,19 @@ def test_who_was_dropped_between_two_levels_is_asked_no_more(tmp_path: Path) -> 
 def a_pool(*endpoints: Endpoint) -> Pool:
     nothing: Any = None
     return Pool(endpoints, nothing, nothing, nothing)
+
+
+def test_a_list_that_is_just_being_written_drops_nobody(
+    write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes, looks = Notes(), itertools.count()
+    with FakeServer(delay=0.05) as server:
+        whole = [server.url]
+        monkeypatch.setattr("flows.engine.listed", lambda place: whole if next(looks) % 3 else [])
+        build(write_recipe(server.url), tmp_path / "out", *from_list(tmp_path / "x"), notes=notes)
+        assert server.requests == 50
+    assert next(looks) > 6
+    assert not [line for line in notes.lines if "no longer listed" in line]
 
 
 def test_a_line_that_is_no_address_is_named(tmp_path: Path) -> None:
