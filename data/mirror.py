@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from data import places
-from data.checksums import MANIFEST, checksums_of, md5_of, sha256_file
+from data.checksums import MANIFEST, md5_of, sha256_file
 from data.errors import DamagedPart
 from data.objects import Object, Objects, in_parallel
 from data.outgoing import Outgoing
+from data.parts import checksums_of
 from data.segments import FOLDER as COMPLETIONS
 from data.store import PARTS
 

@@ -208,7 +208,7 @@ class Stage:
                 if done:
                     return
                 self.folder.mkdir(parents=True, exist_ok=True)
-                known = _read(self.folder).checksums
+                known = checksums_of(self.folder)
                 forget(self.folder)
                 self.clean()
         except OSError as error:
@@ -235,6 +235,11 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """None where there is none or it differs from its own fingerprint; not to be changed. Raises
     OutputError where it cannot be read."""
     return _read(folder).found
+
+
+def checksums_of(folder: Path) -> dict[str, str]:
+    """sha256 of each file that the folder's manifest names; none without a manifest."""
+    return _read(folder).checksums
 
 
 def _read(folder: Path) -> _Manifest:
